@@ -1,0 +1,1 @@
+"""What adversaries do with a view of a model: attacks, and the scores that they give."""

@@ -1,0 +1,57 @@
+"""Attacks: a view and canaries in, scores out; an attack never sees the coins."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.scores import Observations
+from attacks.view import Access, View
+from canaries.base import CanarySet
+from canaries.errors import InputError
+
+
+@dataclass(frozen=True)
+class Attack(ABC):
+    """One attack. A subclass is a frozen dataclass; its fields are its whole configuration.
+
+    Class attributes:
+        name: what the configuration and the report call it.
+        access: all that it may ask of a view.
+        kinds: the canaries that it can attack, "array", "text" or both.
+        family: the row of the threat-model table: "membership", "label-only" or "extraction".
+    """
+
+    name: ClassVar[str]
+    access: ClassVar[Access]
+    kinds: ClassVar[frozenset[str]]
+    family: ClassVar[str]
+
+    @abstractmethod
+    def score(
+        self, view: View, canaries: CanarySet, seed: int
+    ) -> tuple[NDArray[np.float64], Mapping[str, NDArray[Any]]]:
+        """float64[models, canaries], higher = more likely a member; and evidence arrays of the same shape.
+
+        Deterministic given `seed`; model i's scores must not depend on which models stand beside it.
+        """
+
+    def observe(self, view: View, canaries: CanarySet, seed: int) -> Observations:
+        """Score every canary through a view that grants this attack's access and nothing more.
+
+        Raises:
+            AccessError: if `view` does not hold that access, or the attack asks for more.
+            InputError: if the scores have the wrong shape.
+        """
+        score, evidence = self.score(view.grant(self.access), canaries, seed)
+        if score.shape != (view.models, len(canaries)):
+            raise InputError(
+                f"Attack '{self.name}' returned scores of shape {score.shape}, "
+                f"expected ({view.models}, {len(canaries)})."
+            )
+        return Observations(canaries.ids, score, evidence)

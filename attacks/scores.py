@@ -1,0 +1,173 @@
+"""Scores: what an attack says about every canary of every model, beside what was true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from canaries.base import CanarySet
+from canaries.errors import InputError
+from canaries.inclusion import Inclusion, Randomised
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """What an attack returns: it has not seen the coins.
+
+    Attributes:
+        ids: canary ids, in the order of the columns.
+        score: float64[models, canaries]; higher = more likely a member.
+        evidence: further arrays [models, canaries] by name, for instance "exposure" or "guessed".
+    """
+
+    ids: tuple[str, ...]
+    score: NDArray[np.float64]
+    evidence: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores joined to the coins. One-run audits have one model, many-run audits one canary.
+
+    Attributes:
+        ids: canary ids, in the order of the columns.
+        score: float64[models, canaries]; higher = more likely a member.
+        member: bool[models, canaries], what the coin said.
+        reference: bool[canaries], canaries that were never inserted.
+        repetitions: int64[canaries], copies inserted.
+        randomised: "canary" (every coin independent) or "model" (one coin per model).
+        space: float64[canaries], how many equally likely secrets there were; 1 where there is no secret.
+        evidence: further arrays [models, canaries] by name.
+    """
+
+    ids: tuple[str, ...]
+    score: NDArray[np.float64]
+    member: NDArray[np.bool_]
+    reference: NDArray[np.bool_]
+    repetitions: NDArray[np.int64]
+    randomised: Randomised
+    space: NDArray[np.float64]
+    evidence: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = self.score.shape
+        if len(shape) != 2 or self.member.shape != shape or len(self.ids) != shape[1]:
+            raise InputError(
+                f"Expected score and member of shape [models, {len(self.ids)}], got {shape} and {self.member.shape}."
+            )
+        if np.isnan(self.score).any():
+            where = np.argwhere(np.isnan(self.score))[0]
+            raise InputError(f"Scores must not be NaN: model {where[0]}, canary '{self.ids[where[1]]}' is.")
+        for name, array in self.evidence.items():
+            if array.shape != shape:
+                raise InputError(f"Expected evidence '{name}' of shape {shape}, got {array.shape}.")
+        for name in ("reference", "repetitions", "space"):
+            if getattr(self, name).shape != (shape[1],):
+                raise InputError(f"Expected {name} of shape [{shape[1]}], got {getattr(self, name).shape}.")
+
+    @property
+    def models(self) -> int:
+        """How many models were scored."""
+        return self.score.shape[0]
+
+    @classmethod
+    def join(cls, observed: Observations, canaries: CanarySet, inclusion: Inclusion) -> Scores:
+        """Observations joined to the coins by canary id.
+
+        Raises:
+            InputError: if the ids differ, or the numbers of models.
+        """
+        if set(observed.ids) != set(inclusion.ids) or set(canaries.ids) != set(inclusion.ids):
+            odd = sorted(set(observed.ids) ^ set(inclusion.ids)) or sorted(set(canaries.ids) ^ set(inclusion.ids))
+            raise InputError(f"Scores and coins are of different canaries: only one side has '{odd[0]}'.")
+        if observed.score.shape[0] != inclusion.member.shape[0]:
+            raise InputError(f"Scores are of {observed.score.shape[0]} models, coins of {inclusion.member.shape[0]}.")
+        position = {canary: i for i, canary in enumerate(observed.ids)}
+        order = np.array([position[canary] for canary in inclusion.ids], dtype=np.intp)
+        row = {canary: i for i, canary in enumerate(canaries.ids)}
+        mine = np.array([row[canary] for canary in inclusion.ids], dtype=np.intp)
+        space = [float(s.space_size) for s in canaries.secrets] or [1.0] * len(canaries)
+        return cls(
+            ids=inclusion.ids,
+            score=np.asarray(observed.score, dtype=np.float64)[:, order],
+            member=inclusion.member,
+            reference=inclusion.reference,
+            repetitions=canaries.repetitions[mine],
+            randomised=inclusion.randomised,
+            space=np.array(space)[mine],
+            evidence={name: np.asarray(array)[:, order] for name, array in observed.evidence.items()},
+        )
+
+    @classmethod
+    def from_arms(cls, in_scores: NDArray[np.floating], out_scores: NDArray[np.floating]) -> Scores:
+        """Scores of independent runs with (`in_scores`) and without (`out_scores`) one canary; both 1-D."""
+        ins, outs = np.asarray(in_scores, dtype=np.float64), np.asarray(out_scores, dtype=np.float64)
+        if ins.ndim != 1 or outs.ndim != 1:
+            raise InputError(f"Expected two 1-D arrays of scores, got shapes {ins.shape} and {outs.shape}.")
+        member = np.arange(len(ins) + len(outs)) < len(ins)
+        return cls.from_matrix(np.concatenate([ins, outs])[:, None], member[:, None], randomised="model")
+
+    @classmethod
+    def from_matrix(
+        cls,
+        score: NDArray[np.floating],
+        member: NDArray[np.bool_],
+        randomised: Randomised,
+        ids: tuple[str, ...] | None = None,
+    ) -> Scores:
+        """Scores made elsewhere: `score` and `member` are [models, canaries]; no references, no secrets."""
+        if np.ndim(score) != 2:
+            raise InputError(f"Expected scores of shape [models, canaries], got {np.shape(score)}.")
+        n = score.shape[1]
+        return cls(
+            ids=ids or tuple(f"canary-{i:04d}" for i in range(n)),
+            score=np.asarray(score, dtype=np.float64),
+            member=np.asarray(member, dtype=bool),
+            reference=np.zeros(n, dtype=bool),
+            repetitions=np.ones(n, dtype=np.int64),
+            randomised=randomised,
+            space=np.ones(n),
+        )
+
+    def select(self, canaries: NDArray[np.bool_]) -> Scores:
+        """Only the canaries where bool[canaries] is true."""
+        keep = np.flatnonzero(canaries)
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in keep),
+            score=self.score[:, keep],
+            member=self.member[:, keep],
+            reference=self.reference[keep],
+            repetitions=self.repetitions[keep],
+            space=self.space[keep],
+            evidence={name: array[:, keep] for name, array in self.evidence.items()},
+        )
+
+    def take_models(self, models: Any) -> Scores:
+        """Only the models at `models` (integers, a slice or a boolean mask)."""
+        return replace(
+            self,
+            score=self.score[models],
+            member=self.member[models],
+            evidence={name: array[models] for name, array in self.evidence.items()},
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """One row per model and canary, with the columns model, canary, member, score and the rest."""
+        models, n = self.score.shape
+        columns: dict[str, Any] = {
+            "model": np.repeat(np.arange(models), n),
+            "canary": np.tile(np.array(self.ids, dtype=object), models),
+            "member": self.member.ravel(),
+            "score": self.score.ravel(),
+            "reference": np.tile(self.reference, models),
+            "repetitions": np.tile(self.repetitions, models),
+            "space": np.tile(self.space, models),
+        }
+        columns |= {name: array.ravel() for name, array in self.evidence.items()}
+        return pd.DataFrame(columns)

@@ -1,0 +1,197 @@
+"""What an adversary may query: a view of one or many models that refuses what was not granted."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canaries.errors import InputError
+from canaries.records import ArrayRecords, Records, TextRecords
+
+
+class Access(enum.StrEnum):
+    """Kinds of answer. Each grants what can be computed from it, and nothing else."""
+
+    LABELS = "labels"
+    LOSS = "loss"
+    PROBABILITIES = "probabilities"
+    TOKEN_LOG_PROBABILITIES = "token-log-probabilities"
+
+
+GRANTS: dict[Access, frozenset[Access]] = {
+    Access.LABELS: frozenset({Access.LABELS}),
+    Access.LOSS: frozenset({Access.LOSS}),
+    Access.PROBABILITIES: frozenset({Access.PROBABILITIES, Access.LOSS, Access.LABELS}),
+    Access.TOKEN_LOG_PROBABILITIES: frozenset({Access.TOKEN_LOG_PROBABILITIES, Access.LOSS}),
+}
+
+
+class AccessError(PermissionError):
+    """An attack asked a view for more than its access level grants."""
+
+
+class View:
+    """What one adversary may ask of `models` models, and how many queries it has made of each.
+
+    Attributes:
+        models: how many models answer; every answer has them as its leading axis.
+        access: what was granted.
+        queries: records sent to each model so far.
+    """
+
+    def __init__(self, models: int, access: Access) -> None:
+        self.models = models
+        self.access = access
+        self.queries = 0
+
+    def grant(self, access: Access) -> Self:
+        """A fresh view of the same models at a lower access level, with its own count of queries.
+
+        Raises:
+            AccessError: if this view does not itself hold `access`.
+        """
+        self._require(access)
+        granted = object.__new__(type(self))
+        granted.__dict__.update(self.__dict__, access=access, queries=0)
+        return granted
+
+    def loss(self, records: Records) -> NDArray[np.float64]:
+        """float64[models, n]: the loss of each record, in nats. Needs LOSS."""
+        raise NotImplementedError
+
+    def _require(self, access: Access, queries: int = 0) -> None:
+        if access not in GRANTS[self.access]:
+            allowed = ", ".join(sorted(GRANTS[self.access]))
+            raise AccessError(f"This view grants {allowed}; the attack asked for {access}.")
+        self.queries += queries
+
+
+class ArrayView(View):
+    """A view of classifiers.
+
+    Args:
+        query: float32[n, ...] -> float64[models, n, classes], rows summing to one.
+        models: how many models answer.
+        access: what is granted, at most PROBABILITIES.
+    """
+
+    def __init__(
+        self,
+        query: Callable[[NDArray[np.float32]], NDArray[np.floating]],
+        models: int,
+        access: Access = Access.PROBABILITIES,
+    ) -> None:
+        super().__init__(models, access)
+        self._query = query
+
+    def probabilities(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """float64[models, n, classes]. Needs PROBABILITIES.
+
+        Raises:
+            InputError: where the model's answer has another shape, or is not a distribution.
+        """
+        self._require(Access.PROBABILITIES, len(x))
+        return self._ask(x)
+
+    def labels(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
+        """int64[models, n]: the most probable class. Needs LABELS."""
+        self._require(Access.LABELS, len(x))
+        return self._ask(x).argmax(axis=2)
+
+    def loss(self, records: Records) -> NDArray[np.float64]:
+        """float64[models, n]: cross-entropy in nats. Needs LOSS."""
+        self._require(Access.LOSS, len(records))
+        if not isinstance(records, ArrayRecords):
+            raise InputError("A view of classifiers can only score array records.")
+        p = np.take_along_axis(self._ask(records.x), records.y[None, :, None], axis=2)[..., 0]
+        return -np.log(np.maximum(p, 1e-300))
+
+    def _ask(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        answer = np.asarray(self._query(x), dtype=np.float64)
+        if answer.ndim != 3 or answer.shape[:2] != (self.models, len(x)):
+            raise InputError(
+                f"Expected class probabilities of shape [{self.models}, {len(x)}, classes], got {answer.shape}."
+            )
+        if not np.all(answer >= 0) or not np.allclose(answer.sum(axis=2), 1, atol=1e-3):
+            raise InputError("Expected class probabilities that are at least 0 and sum to 1 for every record.")
+        return answer
+
+
+PAD = 0
+"""The token in front of every text, and behind the shorter ones."""
+
+
+class TextView(View):
+    """A view of autoregressive character models. Token t >= 1 is `alphabet[t - 1]`; token 0 is PAD.
+
+    Args:
+        next_token: int64[n, length] -> float64[models, n, tokens], log-probabilities of what follows each prefix.
+        score: int64[n, length] -> float64[models, n, length], log-probability of each token given those before it.
+        models: how many models answer.
+        alphabet: one character per token, PAD excluded.
+        access: what is granted, at most TOKEN_LOG_PROBABILITIES.
+    """
+
+    def __init__(
+        self,
+        next_token: Callable[[NDArray[np.int64]], NDArray[np.floating]],
+        score: Callable[[NDArray[np.int64]], NDArray[np.floating]],
+        models: int,
+        alphabet: str,
+        access: Access = Access.TOKEN_LOG_PROBABILITIES,
+    ) -> None:
+        super().__init__(models, access)
+        self._next_token = next_token
+        self._score = score
+        self.alphabet = alphabet
+
+    def encode(self, texts: tuple[str, ...] | list[str]) -> NDArray[np.int64]:
+        """int64[n, longest]: tokens, PAD behind the shorter texts.
+
+        Raises:
+            InputError: for a character outside the alphabet.
+        """
+        return encode(texts, self.alphabet)
+
+    def next_token_log_probabilities(self, prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64[models, n, tokens] for prefixes int64[n, length]. Needs TOKEN_LOG_PROBABILITIES."""
+        self._require(Access.TOKEN_LOG_PROBABILITIES, len(prefixes))
+        return np.asarray(self._next_token(prefixes), dtype=np.float64)
+
+    def token_log_probabilities(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64[models, n, length], zero at PAD. Needs TOKEN_LOG_PROBABILITIES."""
+        self._require(Access.TOKEN_LOG_PROBABILITIES, len(tokens))
+        return np.asarray(self._score(tokens), dtype=np.float64) * (tokens != PAD)
+
+    def loss(self, records: Records) -> NDArray[np.float64]:
+        """float64[models, n]: minus the log-probability of the whole text, in nats. Needs LOSS."""
+        self._require(Access.LOSS, len(records))
+        if not isinstance(records, TextRecords):
+            raise InputError("A view of language models can only score text records.")
+        tokens = self.encode(records.texts)
+        return -(np.asarray(self._score(tokens), dtype=np.float64) * (tokens != PAD)).sum(axis=2)
+
+
+def encode(texts: tuple[str, ...] | list[str], alphabet: str, length: int | None = None) -> NDArray[np.int64]:
+    """int64[n, length]: character tokens (position in `alphabet` plus one), PAD behind the shorter texts.
+
+    `length` defaults to the longest text's; longer texts are cut to it.
+
+    Raises:
+        InputError: for a character outside the alphabet.
+    """
+    index = {c: i + 1 for i, c in enumerate(alphabet)}
+    width = max((len(t) for t in texts), default=0) if length is None else length
+    tokens = np.full((len(texts), width), PAD, dtype=np.int64)
+    for row, text in zip(tokens, texts, strict=True):
+        try:
+            row[: len(text)] = [index[c] for c in text[:width]]
+        except KeyError as error:
+            raise InputError(
+                f"Character {error.args[0]!r} in {text!r} is outside the model's alphabet {alphabet!r}."
+            ) from None
+    return tokens

@@ -1,0 +1,48 @@
+"""What an estimator returns: a proven `Bound`, or an `Estimate` that proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+ADD_OR_REMOVE_ONE = "add-or-remove-one"
+REPLACE_ONE = "replace-one"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound on epsilon that holds with the stated confidence, if its assumptions hold.
+
+    Attributes:
+        epsilon: the bound, in nats, at least 0.
+        delta: the delta that it is stated at.
+        confidence: probability, over the audit's randomness, that epsilon is at least this.
+        adjacency: which neighbours the canaries realise.
+        estimator: the name of what computed it.
+        assumptions: what it needs, in words.
+        corrected_for: what was chosen or tried, and paid for.
+        ceiling: the largest epsilon that a perfect attack could have shown with as many models and canaries.
+        parametric: true if it assumes the shape of the mechanism's trade-off curve.
+        samples: the counts behind it, for the report.
+    """
+
+    epsilon: float
+    delta: float
+    confidence: float
+    adjacency: str
+    estimator: str
+    assumptions: tuple[str, ...]
+    corrected_for: tuple[str, ...]
+    ceiling: float
+    parametric: bool
+    samples: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A point estimate of epsilon. It proves nothing; the gate does not accept it."""
+
+    epsilon: float
+    delta: float
+    estimator: str
+    caveat: str

@@ -1,0 +1,51 @@
+"""The claim under audit: what the accountant says about a training pipeline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from audit.bounds import ADD_OR_REMOVE_ONE, REPLACE_ONE
+from canaries.errors import InputError
+
+
+@dataclass(frozen=True)
+class Claim:
+    """(epsilon, delta)-DP for one `unit`, as somebody claims it.
+
+    Attributes:
+        epsilon: in nats, > 0; infinity says that nothing is claimed (a control).
+        delta: in [0, 1).
+        unit: what one neighbour adds or removes: "record", "text", "user", ...
+        adjacency: "add-or-remove-one" or "replace-one".
+        sampling: how batches are drawn: "poisson", "full-batch", "shuffled" or "unknown".
+        accountant: who computed it: "pld", "opacus-prv", "stated", ...
+
+    Raises:
+        InputError: for values out of these ranges.
+    """
+
+    epsilon: float
+    delta: float
+    unit: str = "record"
+    adjacency: str = ADD_OR_REMOVE_ONE
+    sampling: str = "unknown"
+    accountant: str = "stated"
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.epsilon) or self.epsilon <= 0:
+            raise InputError(f"Expected a claimed epsilon > 0 (inf allowed), got {self.epsilon}.")
+        if not 0 <= self.delta < 1:
+            raise InputError(f"Expected delta in [0, 1), got {self.delta}.")
+        if self.adjacency not in (ADD_OR_REMOVE_ONE, REPLACE_ONE):
+            raise InputError(f"Expected adjacency '{ADD_OR_REMOVE_ONE}' or '{REPLACE_ONE}', got '{self.adjacency}'.")
+
+    @property
+    def is_control(self) -> bool:
+        """True where nothing is claimed: the positive control of a sweep."""
+        return math.isinf(self.epsilon)
+
+    def __str__(self) -> str:
+        if self.is_control:
+            return "no privacy claimed"
+        return f"({self.epsilon:g}, {self.delta:g})-DP per {self.unit}"

@@ -1,0 +1,1 @@
+"""From scores to lower bounds on epsilon, one file for each way."""

@@ -1,0 +1,146 @@
+"""What a run found: plain immutable data that the report draws, the gate reads and the API returns."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from attacks.scores import Scores
+from audit.bounds import Bound
+from audit.claim import Claim
+
+
+class Outcome(enum.StrEnum):
+    """What holding a bound against a claim can end in."""
+
+    REFUTED = "REFUTED"
+    NOT_REFUTED = "NOT_REFUTED"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An outcome, the sentence that says why, and the largest epsilon that a perfect attack could have shown.
+
+    Attributes:
+        outcome: the outcome.
+        reason: one or more sentences with the numbers.
+        lower_bound: the largest lower bound that the verdict rests on.
+        ceiling: the largest epsilon that a perfect attack could have shown at this sample size.
+    """
+
+    outcome: Outcome
+    reason: str
+    lower_bound: float
+    ceiling: float
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured value between the limits of a confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How secrets of one repetition count fared. Members only, unless `repetitions` is 0 (never inserted).
+
+    Attributes:
+        repetitions: copies inserted; 0 stands for the secrets that were never inserted.
+        secrets: how many (model, secret) pairs.
+        rate: share decoded exactly, with its Wilson 95% interval.
+        exposure: mean exposure in bits (Carlini 2019).
+        exposure_max: log2 of the number of possible secrets.
+        auc: membership AUC of these secrets against those whose coin left them out, where both exist.
+    """
+
+    repetitions: int
+    secrets: int
+    rate: Interval
+    exposure: float
+    exposure_max: float
+    auc: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """One attack on the models of one cell.
+
+    Attributes:
+        attack: its name.
+        family: "membership", "label-only" or "extraction".
+        access: what it was granted.
+        queries: records that it sent to each model.
+        scores: its scores, references included.
+        auc: membership AUC with a 95% bootstrap interval over models; NaN where one side is empty.
+        bounds: one for each estimator that applies.
+        seen_p: p-value of the hypothesis that canaries in and out score alike (small: the attack sees them).
+        reference_p: the same among references, which were never inserted; None without references.
+        extraction: by repetition count, for attacks that extract.
+    """
+
+    attack: str
+    family: str
+    access: str
+    queries: float
+    scores: Scores
+    auc: Interval
+    bounds: tuple[Bound, ...]
+    seen_p: float
+    reference_p: float | None
+    extraction: tuple[Extraction, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """All attacks on one pipeline at one claimed epsilon.
+
+    Attributes:
+        audit: the pipeline's name.
+        claim: what it claims; epsilon infinity is the positive control.
+        noise_multiplier: sigma that the accountant asked for; 0 for the control; None where unknown.
+        models_planned: how many models the plan has.
+        models_done: how many are there.
+        utility: mean utility with its range over models, by name ("accuracy", "test loss", ...).
+        attacks: one result for each attack.
+        verdict: None for a control.
+    """
+
+    audit: str
+    claim: Claim
+    noise_multiplier: float | None
+    models_planned: int
+    models_done: int
+    utility: dict[str, Interval]
+    attacks: tuple[AttackResult, ...]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """A whole run.
+
+    Attributes:
+        name: the experiment's name.
+        cells: in the order of the experiment: pipeline by pipeline, epsilon by epsilon.
+        verdict: over all cells that claim something.
+        confidence: simultaneous over every bound of the run.
+        config: the experiment as it was run, as plain data.
+        provenance: versions, seeds, digests, machine, time; plain data for the report.
+        failures: traceback by unit, for units that failed.
+    """
+
+    name: str
+    cells: tuple[CellResult, ...]
+    verdict: Verdict
+    confidence: float
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    failures: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Trainers, models and data sets."""

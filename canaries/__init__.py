@@ -1,0 +1,1 @@
+"""Planted records: how canaries are made, and who trained on which."""
