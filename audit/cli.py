@@ -162,7 +162,10 @@ def plant(
     label: Annotated[
         str | None, typer.Option("--label", help="Label column or key, where it is not called so.")
     ] = None,
-    text: Annotated[str, typer.Option("--text", help="Key of the text in JSONL.")] = "text",
+    field: Annotated[
+        str | None, typer.Option("--field", help="Column or key of the text, or the array of features in .npz.")
+    ] = None,
+    references: Annotated[int, typer.Option("--references", min=0, help="Canaries that are never inserted.")] = 0,
     fields: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A field of the design: digits=8.")
     ] = None,
@@ -179,14 +182,19 @@ def plant(
     from audit.settings import parse_settings
 
     built = build(DESIGNS, {"name": design, **parse_settings(fields or ())})
-    planted = plant_canaries(data, built, count, out, seed, label=label, text=text)
-    document = {"training_set": planted.training_set, "canaries": planted.canaries, "manifest": planted.manifest}
-    document = {key: str(path) for key, path in document.items()}
+    planted = plant_canaries(data, built, count, out, seed, label=label, field=field, references=references)
+    document = {
+        "training_set": str(out / "train" / data.name),
+        "manifest": str(out / "manifest.json"),
+        "canaries": len(planted.ids),
+        "inserted": int((planted.member & ~planted.reference).sum()),
+        "digests": planted.digests,
+    }
     if as_json:
-        _print_json(document | {"inserted": planted.inserted, "count": count})
+        _print_json(document)
     else:
-        for key, path in document.items():
-            print(f"{key.replace('_', ' ')}: {path}")
+        print(f"training set: {document['training_set']} ({document['inserted']} of {count} canaries inserted)")
+        print(f"manifest: {document['manifest']}")
         print("Keep the manifest away from whoever trains: it holds the coins.")
     return 0
 
