@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -169,7 +170,9 @@ def plant(
     fields: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A field of the design: digits=8.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="By default drawn afresh: who knows it, knows the coins.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Plant canaries in a training set that is trained on elsewhere, and write the manifest of what was planted.
@@ -182,7 +185,8 @@ def plant(
     from audit.settings import parse_settings
 
     built = build(DESIGNS, {"name": design, **parse_settings(fields or ())})
-    planted = plant_canaries(data, built, count, out, seed, label=label, field=field, references=references)
+    chosen = secrets.randbits(63) if seed is None else seed
+    planted = plant_canaries(data, built, count, out, chosen, label=label, field=field, references=references)
     document = {
         "training_set": str(out / "train" / data.name),
         "manifest": str(out / "manifest.json"),
