@@ -35,9 +35,9 @@ class Extraction(Attack):
         extracted: greedy decoding from the prefix, over the model's whole alphabet, gives the secret exactly.
         guessed: the secret is the one most likely value of its space: a right k-ary guess, k = |R|.
 
-    The score is the log-probability of the whole record, name and secret, less the model's mean over the
-    references (over all canaries where there are none), in nats. The record shows membership better than the
-    value alone, for a model learns the name too; the mean makes models comparable.
+    The score is the log-probability of the whole record, name and secret, less the model's mean over all
+    canaries, in nats. The record shows membership better than the value alone, for a model learns the name
+    too; the mean makes models comparable.
 
     Attributes:
         exact_limit: the largest space whose rank is counted; what was not memorised is pruned little.
@@ -82,8 +82,7 @@ class Extraction(Attack):
             exposure[:, columns] = np.log2(space) - np.log2(1 + rivals)
             extracted[:, columns], guessed[:, columns] = greedy, rivals == 0
         record = -view.loss(canaries.records)
-        usual = record[:, canaries.reference] if canaries.reference.any() else record
-        score = record - usual.mean(axis=1, keepdims=True)
+        score = record - record.mean(axis=1, keepdims=True)
         return score, {"exposure": exposure, "extracted": extracted, "guessed": guessed}
 
 
