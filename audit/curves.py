@@ -98,10 +98,11 @@ def extraction_series(cells: Iterable[CellResult]) -> dict[str, dict[int, list[t
 def roc(scores: Scores) -> tuple[Floats, Floats] | None:
     """False and true positive rates [points] of every threshold, pooled over models and canaries, references left out.
 
-    Equal scores move together, so a score that says nothing lies on the diagonal. None where one side is empty.
+    Of centred scores, as the AUC beside it. Equal scores move together, so a score that says nothing lies on the
+    diagonal. None where one side is empty.
     """
-    member = scores.member[:, ~scores.reference].ravel()
-    score = scores.score[:, ~scores.reference].ravel()
+    planted = scores.select(~scores.reference).centred()
+    member, score = planted.member.ravel(), planted.score.ravel()
     if not 0 < member.sum() < len(member):
         return None
     levels, where = np.unique(-score, return_inverse=True)
