@@ -91,7 +91,8 @@ def noise_multiplier(
     compute = _accountant(accountant)
 
     def excess(log_sigma: float) -> float:
-        return math.log(compute(DPSGD(sample_rate, steps, math.exp(log_sigma)), delta) / epsilon)
+        found = compute(DPSGD(sample_rate, steps, math.exp(log_sigma)), delta)
+        return math.log(max(found, 1e-12) / epsilon)  # A large delta may leave nothing of epsilon.
 
     low, high = _bracket(excess)
     if low is None or high is None:
