@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -162,11 +163,16 @@ def plant(
     label: Annotated[
         str | None, typer.Option("--label", help="Label column or key, where it is not called so.")
     ] = None,
-    text: Annotated[str, typer.Option("--text", help="Key of the text in JSONL.")] = "text",
+    field: Annotated[
+        str | None, typer.Option("--field", help="Column or key of the text, or the array of features in .npz.")
+    ] = None,
+    references: Annotated[int, typer.Option("--references", min=0, help="Canaries that are never inserted.")] = 0,
     fields: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A field of the design: digits=8.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="By default drawn afresh: who knows it, knows the coins.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Plant canaries in a training set that is trained on elsewhere, and write the manifest of what was planted.
@@ -179,14 +185,20 @@ def plant(
     from audit.settings import parse_settings
 
     built = build(DESIGNS, {"name": design, **parse_settings(fields or ())})
-    planted = plant_canaries(data, built, count, out, seed, label=label, text=text)
-    document = {"training_set": planted.training_set, "canaries": planted.canaries, "manifest": planted.manifest}
-    document = {key: str(path) for key, path in document.items()}
+    chosen = secrets.randbits(63) if seed is None else seed
+    planted = plant_canaries(data, built, count, out, chosen, label=label, field=field, references=references)
+    document = {
+        "training_set": str(out / "train" / data.name),
+        "manifest": str(out / "manifest.json"),
+        "canaries": len(planted.ids),
+        "inserted": int((planted.member & ~planted.reference).sum()),
+        "digests": planted.digests,
+    }
     if as_json:
-        _print_json(document | {"inserted": planted.inserted, "count": count})
+        _print_json(document)
     else:
-        for key, path in document.items():
-            print(f"{key.replace('_', ' ')}: {path}")
+        print(f"training set: {document['training_set']} ({document['inserted']} of {count} canaries inserted)")
+        print(f"manifest: {document['manifest']}")
         print("Keep the manifest away from whoever trains: it holds the coins.")
     return 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from audit import exit_codes, registry
+from audit.formatting import lower
 from audit.policy import Policy
 from audit.results import CellResult, Outcome, RunResult, Verdict
 from canaries.errors import InputError
@@ -98,7 +99,7 @@ def _findings(cell: CellResult, policy: Policy) -> Iterator[Finding]:
         yield Finding(
             "max_lower_bound",
             where,
-            f"Epsilon is at least {verdict.lower_bound:.3g}; at most {policy.max_lower_bound:g} is allowed.",
+            f"Epsilon is at least {lower(verdict.lower_bound)}; at most {policy.max_lower_bound:g} is allowed.",
         )
     if policy.max_extraction_rate is None:
         return

@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from attacks.scores import Scores
+from audit.csv_text import read_csv_text
 from audit.manifest import Manifest
 from canaries.errors import InputError
 from canaries.inclusion import Randomised
@@ -87,16 +88,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"Expected a scores file named .csv or .parquet, got {path}.")
     if not path.is_file():
         raise InputError(f"No such scores file: {path}.")
-    try:
-        if extension == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-        else:
-            table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pandas' and Arrow's own errors are ValueErrors
-        raise InputError(f"Cannot read {path} as {extension[1:].upper()}: {_one_line(error)}") from None
-    table.columns = pd.Index([str(column).strip() for column in table.columns])
-    if twice := [str(column) for column in table.columns[table.columns.duplicated()]]:
-        raise InputError(f"{path} has the column '{twice[0]}' twice.")
+    table = read_csv_text(path) if extension == ".csv" else _read_parquet(path)
     if table.empty:
         raise InputError(f"{path} has no rows.")
     return table.reset_index(drop=True)
@@ -263,5 +255,9 @@ def _require(table: pd.DataFrame, columns: tuple[str, ...], path: str | Path) ->
             raise InputError(f"{path} has no column '{column}'; it has {', '.join(table.columns)}.")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
+        raise InputError(f"Cannot read {path} as Parquet: {' '.join(str(error).split())}") from None
+    return table.set_axis([str(column) for column in table.columns], axis=1)

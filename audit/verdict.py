@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from audit.bounds import Bound
 from audit.claim import Claim
+from audit.formatting import lower as shown
+from audit.formatting import upper
 from audit.results import AttackResult, Outcome, Verdict
 
 CONTROL_ALARM = 1e-3
@@ -76,7 +78,7 @@ def judge(
     if controls.seen is None:
         return verdict(
             Outcome.INCONCLUSIVE,
-            f"Epsilon is at least {lower:.3g}, but there was no positive control: whether these attacks could see "
+            f"Epsilon is at least {shown(lower)}, but there was no positive control: whether these attacks could see "
             "anything is unknown.",
         )
     able = [attack for attack in attacks if attack.attack in controls.seen and attack.bounds]
@@ -86,13 +88,13 @@ def judge(
     if power < least_power * claim.epsilon:
         return verdict(
             Outcome.INCONCLUSIVE,
-            f"With these models and canaries a perfect attack could have shown epsilon {power:.3g} at most, "
+            f"With these models and canaries a perfect attack could have shown epsilon {upper(power)} at most, "
             f"below {least_power:.0%} of the claimed {claim.epsilon:g}.",
         )
     return verdict(
         Outcome.NOT_REFUTED,
-        f"Epsilon is at least {lower:.3g}; {claim.epsilon:g} is claimed; a perfect attack could have shown "
-        f"{power:.3g} at most here.",
+        f"Epsilon is at least {shown(lower)}; {claim.epsilon:g} is claimed; a perfect attack could have shown "
+        f"{upper(power)} at most here.",
     )
 
 
@@ -124,7 +126,7 @@ def overall(verdicts: Sequence[tuple[str, Verdict]]) -> Verdict:
 def _refuted(best: Bound, claim: Claim, attacks: Sequence[AttackResult]) -> str:
     attack = next(a.attack for a in attacks if best in a.bounds)
     return (
-        f"Epsilon is at least {best.epsilon:.3g} (attack {attack}, estimator {best.estimator}, confidence "
+        f"Epsilon is at least {shown(best.epsilon)} (attack {attack}, estimator {best.estimator}, confidence "
         f"{best.confidence:.4g}); {claim.epsilon:g} is claimed."
     )
 

@@ -12,7 +12,6 @@ from scipy.stats import binom
 from attacks.scores import Scores
 from audit.estimators.base import Estimator
 from audit.estimators.group import largest_refuted, per_copy
-from audit.estimators.threshold import Floats
 from canaries.errors import InputError
 from canaries.randomness import generator
 
@@ -53,7 +52,7 @@ class OneRun(Estimator):
 
     def epsilon(self, scores: Scores, delta: float, confidence: float, seed: int) -> float:
         """The largest epsilon at which so many right guesses have probability below 1 - confidence."""
-        score = _centred(scores.score) if self.centre and scores.models > 1 else scores.score
+        score = scores.centred().score if self.centre else scores.score
         m, half = score.size, self._half(score.size)
         order = np.lexsort((generator(seed, "ties").permutation(m), score.ravel()))
         right = scores.member.ravel()[order]
@@ -117,11 +116,3 @@ def one_run_epsilon(m: int, r: int, v: int, delta: float, confidence: float) -> 
     3.4792
     """
     return largest_refuted(lambda epsilon: one_run_p_value(m, r, v, epsilon, delta) < 1 - confidence)
-
-
-def _centred(score: Floats) -> Floats:
-    """Each finite score less the mean of its canary's finite scores; infinite scores stay as they are."""
-    finite = np.isfinite(score)
-    share = np.where(finite, score, 0.0) / np.maximum(finite.sum(axis=0), 1)
-    with np.errstate(over="ignore"):
-        return np.where(finite, score - share.sum(axis=0), score)

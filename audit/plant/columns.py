@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,14 @@ class Column:
         decimals: digits behind the point; None for numbers written with exponents.
         padded: true where every cell has just as many decimals.
         scale: the greatest absolute value.
+        known: of a column of numbers, the cell that each feature came from, so that a copied record is exact.
     """
 
     values: tuple[str, ...]
     decimals: int | None
     padded: bool
     scale: float
+    known: Mapping[float, str]
 
     @classmethod
     def learn(cls, cells: Sequence[str], categorical: bool = False) -> Column:
@@ -35,12 +37,13 @@ class Column:
         plain = [cell.strip() for cell in cells]
         if categorical or not all(_NUMBER.fullmatch(c) and not _LEADING_ZERO.match(c) for c in plain):
             values = tuple(sorted(set(cells), key=_by_number))
-            return cls(values, 0, False, float(max(len(values) - 1, 1)))
+            return cls(values, 0, False, float(max(len(values) - 1, 1)), {})
         digits = [len(c.partition(".")[2]) for c in plain]
         exponents = any("e" in c.lower() for c in plain)
         scale = max((abs(float(c)) for c in plain), default=0.0)
         scale = scale if 0 < scale < float("inf") else 1.0
-        return cls((), None if exponents else max(digits), len(set(digits)) == 1, scale)
+        known = {float(np.float32(float(c) / scale)): c for c in reversed(plain)}
+        return cls((), None if exponents else max(digits), len(set(digits)) == 1, scale, known)
 
     def encode(self, cells: Sequence[str]) -> NDArray[np.float32]:
         """float32[n]: each cell as a feature."""
@@ -57,11 +60,11 @@ class Column:
         if self.values:
             code = np.clip(np.rint(raw), 0, len(self.values) - 1).astype(int)
             return [self.values[i] for i in code]
-        return [self._written(value) for value in raw]
+        return [self.known.get(float(f)) or self._written(value) for f, value in zip(feature, raw, strict=True)]
 
     def _written(self, value: float) -> str:
         if self.decimals is None:
-            return repr(float(f"{value:.7g}"))
+            return repr(float(f"{value:.7g}") + 0.0)
         text = f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"
         if self.padded or self.decimals == 0:
             return text

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from audit.plant.source import Lines, Order, Source, choose, free_name
-from audit.plant.tables import ArrayTable, text_dataset
+from audit.plant.source import Lines, Order, Source, choose, free_name, text_dataset
+from audit.plant.tables import ArrayTable
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Records, TextRecords
 

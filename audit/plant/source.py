@@ -92,8 +92,7 @@ class TextSource(Source):
     def __init__(self, data: bytes, encoding: str, path: str) -> None:
         self._lines = Lines(data, encoding, path)
         self.rows = len(self._lines.lines)
-        texts = TextRecords(tuple(line.rstrip("\r\n") for line in self._lines.lines if line.strip()))
-        self.dataset = Dataset(path, texts, texts, TextRecords(()))
+        self.dataset = text_dataset([line.rstrip("\r\n") for line in self._lines.lines if line.strip()], path)
 
     def express(self, records: Records, rng: np.random.Generator) -> list[Any]:
         """The texts themselves."""
@@ -109,6 +108,18 @@ class TextSource(Source):
     def listing(self, ids: Sequence[str], rows: Sequence[Any]) -> bytes:
         """Lines of an id, a tab and the text."""
         return self._lines.encode("".join(f"{i}\t{row}{self._lines.ending}" for i, row in zip(ids, rows, strict=True)))
+
+
+def text_dataset(texts: Sequence[str], path: str) -> Dataset:
+    """Texts as a data set called `path`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if not texts:
+        raise InputError(f"Expected one row or more in {path}.")
+    records = TextRecords(tuple(texts))
+    return Dataset(path, records, records, TextRecords(()))
 
 
 def free_name(taken: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audit.plant.columns import Column
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset, TextRecords
+from canaries.records import ArrayRecords, Dataset
 
 
 class ArrayTable:
@@ -49,15 +49,3 @@ class ArrayTable:
 
     def _label_cells(self, y: NDArray[np.int64]) -> list[str]:
         return [self._columns[self._label].values[i] for i in y]
-
-
-def text_dataset(texts: Sequence[str], path: str) -> Dataset:
-    """Texts as a data set called `path`.
-
-    Raises:
-        InputError: if there is none.
-    """
-    if not texts:
-        raise InputError(f"Expected one row or more in {path}.")
-    records = TextRecords(tuple(texts))
-    return Dataset(path, records, records, TextRecords(()))
