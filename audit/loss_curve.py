@@ -16,7 +16,6 @@ from dp_accounting import NeighboringRelation
 from dp_accounting.pld import privacy_loss_distribution as pld
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import binom
 
 from audit.bounds import ADD_OR_REMOVE_ONE, REPLACE_ONE
 from audit.mechanism import DPSGD
@@ -59,7 +58,27 @@ class GaussianCurve:
         return np.asarray(ndtr(ndtri(tpr) - self.mu))
 
 
-Curve = LossCurve | GaussianCurve
+@dataclass(frozen=True, eq=False)
+class RepeatedCurve:
+    """What a curve for one copy guarantees for several (Dong, Roth, Su 2022, Theorem 2.14): R(R(...R(fpr)))."""
+
+    single: LossCurve
+    copies: int
+
+    def most_tpr(self, fpr: Floats) -> Floats:
+        """The largest true positive rate at each false positive rate; any shape."""
+        for _ in range(self.copies):
+            fpr = self.single.most_tpr(fpr)
+        return fpr
+
+    def invert(self, tpr: Floats) -> Floats:
+        """The least false positive rate at each true positive rate; any shape."""
+        for _ in range(self.copies):
+            tpr = self.single.invert(tpr)
+        return tpr
+
+
+Curve = LossCurve | GaussianCurve | RepeatedCurve
 
 
 @lru_cache(maxsize=512)
@@ -67,39 +86,29 @@ def curve_of(mechanism: DPSGD, copies: int = 1, adjacency: str = ADD_OR_REMOVE_O
     """What DP-SGD allows an adversary who tells "canary in" from "canary out", `copies` copies of it at once.
 
     Full batch is exactly Gaussian: mu = copies * sqrt(steps) / noise_multiplier, twice that under replace-one. Poisson
-    sampling: the pair (sum of sampled copies + noise, noise) dominates each step; copies are sampled independently of
-    one another (Ganesh 2024, Tight Group-Level DP Guarantees for DP-SGD with Sampling via Mixture of Gaussians
-    Mechanisms). Composed by dp-accounting (Koskela et al. 2020; Doroshenko et al. 2022), whose discretisation only
-    ever moves the curve up, so tests against it err on the safe side.
+    sampling: composed by dp-accounting (Koskela et al. 2020; Doroshenko et al. 2022), whose discretisation only ever
+    moves the curve up, so tests against it err on the safe side. Several copies then repeat the curve of one.
 
     Raises:
-        InputError: without noise, or for several copies under replace-one with sampling.
+        InputError: without noise.
     """
     if mechanism.noise_multiplier == 0:
         raise InputError("A mechanism without noise claims nothing, so it has no trade-off curve.")
     if mechanism.sample_rate == 1:
         distance = copies * (2 if adjacency == REPLACE_ONE else 1)
         return GaussianCurve(distance * math.sqrt(mechanism.steps) / mechanism.noise_multiplier)
-    interval = LOSS_INTERVAL / max(1.0, math.sqrt(mechanism.steps / 100))
-    if copies == 1:
-        relation = (
+    if copies > 1:
+        single = curve_of(mechanism, 1, adjacency)
+        assert isinstance(single, LossCurve)
+        return RepeatedCurve(single, copies)
+    step = pld.from_gaussian_mechanism(
+        mechanism.noise_multiplier,
+        sampling_prob=mechanism.sample_rate,
+        value_discretization_interval=LOSS_INTERVAL / max(1.0, math.sqrt(mechanism.steps / 100)),
+        neighboring_relation=(
             NeighboringRelation.REPLACE_ONE if adjacency == REPLACE_ONE else NeighboringRelation.ADD_OR_REMOVE_ONE
-        )
-        step = pld.from_gaussian_mechanism(
-            mechanism.noise_multiplier,
-            sampling_prob=mechanism.sample_rate,
-            value_discretization_interval=interval,
-            neighboring_relation=relation,
-        )
-    elif adjacency == REPLACE_ONE:
-        raise InputError("Several copies of a canary under replace-one with sampling are not supported.")
-    else:
-        step = pld.from_mixture_gaussian_mechanism(
-            mechanism.noise_multiplier,
-            sensitivities=list(range(copies + 1)),
-            sampling_probs=binom.pmf(np.arange(copies + 1), copies, mechanism.sample_rate),
-            value_discretization_interval=interval,
-        )
+        ),
+    )
     return _polygon(step.self_compose(mechanism.steps))
 
 

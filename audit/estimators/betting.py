@@ -28,8 +28,8 @@ STAKES = (0.05, 0.15, 0.4, 0.8)
 class Betting(Estimator):
     """Epsilon by betting against the claim, run after run; valid however the number of models was decided.
 
-    The k-th model with the canary is paired with the k-th without, in the order of the scores. For a threshold that was
-    fixed before the pair is seen, X = [in score above it] and Y = [out score above it], an (eps, delta)-DP mechanism has
+    The k-th model with the canary is paired with the k-th without, in the order of the scores. For a threshold that
+    was fixed before the pair is seen, X = [in score above it] and Y = [out score above it], (eps, delta)-DP says
     E[e^-eps X - Y - delta] <= 0, and mirrored E[e^-eps (1 - Y) - (1 - X) - delta] <= 0. So each 1 + stake * (...) has
     expectation at most 1 given the past, the wealth of every gambler is a supermartingale, and so is their mean over
     thresholds (quantiles of the past out scores), stakes and both sides: a mixture chosen in advance. By Ville's

@@ -35,8 +35,8 @@ class CalibratedEpsilonDelta(Estimator):
     delta)-DP (`invert_epsilon_delta`) is simulated (`audit.estimators.calibrated`); the bound is the largest epsilon
     that is refuted. Valid for every mechanism and sample size.
 
-    It errs downwards where the mechanism is not the worst one: Gaussian noise at epsilon 8 shows some 2.7 with 500 + 500
-    models. A canary of r copies is held against group privacy.
+    It errs downwards where the mechanism is not the worst one: Gaussian noise at epsilon 8 shows some 2.7 with
+    500 + 500 models. A canary of r copies is held against group privacy.
     """
 
     name: ClassVar[str] = "calibrated-epsilon-delta"

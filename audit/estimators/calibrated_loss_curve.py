@@ -18,7 +18,7 @@ from audit.mechanism import DPSGD
 RATIO = 1.005
 """Noise multipliers are powers of it, so a bound lies below the one on a continuous scale by 0.5% of sigma at most."""
 
-LEAST_NOISE, MOST_NOISE = 0.1, 1000.0
+LEAST_NOISE, MOST_NOISE = 0.3, 1000.0
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class CalibratedLossCurve(Estimator):
     epsilon at delta by the accountant. With few, strong steps the curve is far from Gaussian, and this estimator is
     true where the Gaussian one is not.
 
-    The noise is taken from a grid of ratio 1.005 and rounded so that the bound falls; outside of [0.1, 1000] nothing is
-    claimed to be refuted. The accountant rounds epsilon up by 0.01% or so. r copies are held against the curve of r
-    copies, exactly. At delta = 0 no epsilon is true of a Gaussian mechanism, and the answer is 0.
+    The noise is taken from a grid of ratio 1.005 and rounded so that the bound falls; outside of [0.3, 1000] nothing is
+    claimed to be refuted. The accountant rounds epsilon up by 0.01% or so. r copies are held against the curve of
+    one repeated r times (Dong, Roth, Su 2022, Theorem 2.14). At delta = 0 no epsilon is true of a Gaussian mechanism, and the answer is 0.
 
     Attributes:
         sample_rate: probability that a record is in a batch; 1 is full batch, where the curve is Gaussian.

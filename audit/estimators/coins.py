@@ -28,7 +28,7 @@ def ordered_coins(scores: Scores, centre: bool, seed: int) -> NDArray[np.bool_]:
 
 
 def guesses_each_way(share: float, coins: int) -> int:
-    """How many of the highest scores are guessed "in", and as many of the lowest "out"; at least one if two are there."""
+    """How many of the highest scores are guessed "in", and as many of the lowest "out"; one at least, of two coins."""
     return min(max(1, round(share * coins / 2)), coins // 2)
 
 

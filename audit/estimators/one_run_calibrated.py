@@ -99,7 +99,11 @@ class CoinTest:
         top = np.cumsum(said[::-1])[numbers - 1]
         bottom = np.cumsum(~said)[numbers - 1]
         uniform = generator(seed, "calibration").random((draws, 2, len(numbers)))
-        return cls(numbers, float(_statistic(top[None], bottom[None], numbers)[0]), uniform)
+        return cls(
+            numbers,
+            float(_statistic(top[None].astype(np.float64), bottom[None].astype(np.float64), numbers)[0]),
+            uniform,
+        )
 
     @property
     def draws(self) -> int:
@@ -108,11 +112,15 @@ class CoinTest:
 
     def exceeds(self, epsilon: float, which: Ints) -> NDArray[np.bool_]:
         """Whether Bernoulli(e^eps / (1 + e^eps)) coins reach the observed statistic, for the draws `which`."""
+        return np.asarray(self.simulate(epsilon, which) >= self.seen)
+
+    def simulate(self, epsilon: float, which: Ints) -> Floats:
+        """float[len(which)]: the statistic of Bernoulli(e^eps / (1 + e^eps)) coins."""
         uniform, right = self.uniform[which], np.empty((len(which), 2, len(self.numbers)))
         for j, size in enumerate(np.diff(self.numbers, prepend=0)):
             right[:, :, j] = _binomial(int(size), float(expit(epsilon)), uniform[:, :, j])
         total = np.cumsum(right, axis=2)
-        return np.asarray(_statistic(total[:, 0], total[:, 1], self.numbers) >= self.seen)
+        return _statistic(total[:, 0], total[:, 1], self.numbers)
 
     def p_value(self, epsilon: float) -> float:
         """Exact under pure (epsilon, 0)-DP of each coin."""
@@ -120,7 +128,7 @@ class CoinTest:
 
 
 def leak(coins: int, epsilon: float, delta: float, copies: int) -> float:
-    """m (1 - q) delta at the group privacy of `copies`: what delta can do to all coins together. Falls with epsilon."""
+    """M (1 - q) delta at the group privacy of `copies`: what delta can do to all coins together. Falls with epsilon."""
     group_epsilon, group_delta = group_privacy(epsilon, delta, copies)
     return float(coins * group_delta * expit(-group_epsilon))
 
@@ -138,12 +146,12 @@ def _numbers(half: int) -> Ints:
     return np.unique(np.append(grid[grid < half], half))
 
 
-def _statistic(top: Floats | Ints, bottom: Floats | Ints, numbers: Ints) -> Floats:
+def _statistic(top: Floats, bottom: Floats, numbers: Ints) -> Floats:
     best = np.maximum(_lower(top, numbers), _lower(bottom, numbers))
     return np.asarray(np.maximum(best, _lower(top + bottom, 2 * numbers)).max(axis=1))
 
 
-def _lower(right: Floats | Ints, guesses: Ints) -> Floats:
+def _lower(right: Floats, guesses: Ints) -> Floats:
     """Wilson's (1927) lower limit of a proportion; it rises with `right`."""
     share = right / guesses
     half = Z * np.sqrt(share * (1 - share) / guesses + Z**2 / (4 * guesses**2))

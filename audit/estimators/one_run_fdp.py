@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from attacks.scores import Scores
@@ -72,7 +74,9 @@ class OneRunFDP(Estimator):
         return replace(scores, score=np.where(scores.member, np.inf, -np.inf))
 
 
-def fdp_refutes(invert: Callable[[Floats], Floats], coins: int, guesses: int, right: int, level: Floats) -> Floats:
+def fdp_refutes(
+    invert: Callable[[Floats], Floats], coins: int, guesses: int, right: int, level: Floats
+) -> NDArray[np.bool_]:
     """bool[K]: whether `right` of `guesses` right guesses about `coins` coins have probability below `level`, float[K].
 
     Mahloujifar, Melis, Chaudhuri (2024), Algorithm 3, for two choices. `invert` gives, for float[K] true positive
@@ -98,15 +102,16 @@ def gaussian_mu_refuted(coins: int, guesses: int, right: int, level: float) -> f
     low, high = 0.0, MOST_MU
     while high - low > 1e-9:
         mu = np.linspace(low, high, 66)[:-1]
-        refuted = fdp_refutes(
-            lambda tpr, mu=mu: ndtr(ndtri(tpr) - mu), coins, guesses, right, np.full(mu.shape, level)
-        )
+        refuted = fdp_refutes(partial(_gaussian, mu), coins, guesses, right, np.full(mu.shape, level))
         last = int(np.argmin(refuted)) - 1 if not refuted.all() else len(mu) - 1
         if last < 0:
             return 0.0
-        step = mu[1] - mu[0]
-        low, high = float(mu[last]), float(mu[last] + step)
+        low, high = float(mu[last]), float(mu[last] + mu[1] - mu[0])
     return low
+
+
+def _gaussian(mu: Floats, tpr: Floats) -> Floats:
+    return np.asarray(ndtr(ndtri(tpr) - mu))
 
 
 def fdp_p_value(invert: Callable[[Floats], Floats], coins: int, guesses: int, right: int) -> float:

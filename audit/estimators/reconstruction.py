@@ -20,9 +20,9 @@ class Reconstruction(Estimator):
     Balle, Cherubin, Hayes (2022), Reconstructing Training Data with Informed Adversaries, and Hayes, Mahloujifar, Balle
     (2023): whoever rebuilds a random target, to within an error that is named in advance, with probability at most
     kappa knowing everything but the model, does so with probability at most e^eps kappa + delta, and at most
-    1 - e^-eps (1 - kappa - delta), knowing the model: the trade-off curve of (eps, delta)-DP at kappa. Guessing one of k
-    secrets is the case kappa = 1/k, and dependence between targets is handled as in `SecretGuess`: models that share no
-    target are independent trials (Clopper-Pearson), all else is one e-value for each cluster.
+    1 - e^-eps (1 - kappa - delta), knowing the model: the trade-off curve of (eps, delta)-DP at kappa. Guessing one of
+    k secrets is the case kappa = 1/k, and dependence between targets is handled as in `SecretGuess`: models that share
+    no target are independent trials (Clopper-Pearson), all else is one e-value for each cluster.
 
     Needs evidence "reconstructed", 0 or 1 for each model and canary. The bound is true if `prior` is: a prior that is
     too small gives a bound that is too large, so it belongs to the assumptions.
