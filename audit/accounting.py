@@ -67,6 +67,7 @@ def claim_of(mechanism: DPSGD, delta: float, accountant: str = "pld", unit: str 
         unit=unit,
         sampling=mechanism.sampling,
         accountant=accountant,
+        mechanism=mechanism,
     )
 
 

@@ -169,7 +169,7 @@ def bound(
     *,
     delta: float,
     confidence: float = 0.95,
-    estimator: Estimator | None = None,
+    estimator: Estimator | str | None = None,
     seed: int = 0,
 ) -> Bound:
     """A lower bound on epsilon from the scores of independent runs with and without one canary.
@@ -179,14 +179,14 @@ def bound(
         out_scores: float[n_out], for each model that had not.
         delta: what the bound is stated at.
         confidence: of the bound.
-        estimator: by default Clopper-Pearson with the threshold chosen on held-out scores.
-        seed: of ties and of the held-out part.
+        estimator: an estimator or its name; by default calibrated (epsilon, delta), which assumes no curve.
+        seed: of ties and of simulations.
 
     Raises:
         InputError: for NaN, or values out of range.
     """
     scores = Scores.from_arms(in_scores, out_scores)
-    chosen = estimator or default_estimators(scores)[0]
+    chosen = default_estimators(scores)[0] if estimator is None else registry.build(registry.ESTIMATORS, estimator)
     return chosen.bound(scores, delta, confidence, seed=seed)
 
 
