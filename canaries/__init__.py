@@ -1,1 +1,19 @@
 """Planted records: how canaries are made, and who trained on which."""
+
+from canaries.base import CanaryDesign, CanarySet, Secret
+from canaries.blank import Blank
+from canaries.inclusion import Inclusion
+from canaries.low_variance import LowVariance
+from canaries.mislabelled import Mislabelled
+from canaries.noise import UniformNoise
+
+__all__ = [
+    "Blank",
+    "CanaryDesign",
+    "CanarySet",
+    "Inclusion",
+    "LowVariance",
+    "Mislabelled",
+    "Secret",
+    "UniformNoise",
+]

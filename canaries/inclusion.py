@@ -66,8 +66,8 @@ class Inclusion:
             arm = np.array([coin ^ bool(j) for coin in first for j in (0, 1)])
             member = np.repeat(arm[:, None], len(canaries), axis=1)
             # A reference's coin must not be the model's own: it would then tell the arms apart.
-            for column in np.flatnonzero(canaries.reference):
-                member[:, column] = generator(seed, "reference coins", int(column)).permutation(arm)
+            coins = np.array([generator(seed, "reference coins", i).random(len(canaries)) < 0.5 for i in range(models)])
+            member[:, canaries.reference] = coins[:, canaries.reference]
         else:
             raise InputError(f"Expected randomised to be 'model' or 'canary', got {randomised!r}.")
         return cls(canaries.ids, member, canaries.reference, randomised)

@@ -1,14 +1,17 @@
-"""The Trainer protocol: a data set, canaries and coins in, a view of the trained models out."""
+"""Trainers: a data set, canaries and coins in, a view of the trained models out."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.view import View
+from audit.mechanism import DPSGD
 from canaries.base import CanarySet
 from canaries.records import Dataset
 
@@ -23,3 +26,33 @@ class Trainer(Protocol):
         Model i trains on `dataset.train` and each canary where inserted[i] is true, as often as it repeats.
         """
         ...
+
+
+@dataclass(frozen=True)
+class SweepTrainer(ABC):
+    """A trainer that a sweep can set to any claimed epsilon. A subclass's fields are its whole configuration.
+
+    Class attributes:
+        name: what the configuration calls it.
+        block: how many models it likes to train at once; no part of any result's identity.
+    """
+
+    name: ClassVar[str]
+    block: ClassVar[int] = 1
+
+    @property
+    @abstractmethod
+    def mechanism(self) -> DPSGD | None:
+        """What the accountant is told; None where nothing private is claimed."""
+
+    @abstractmethod
+    def with_noise(self, noise_multiplier: float) -> Self:
+        """The same trainer at another noise multiplier; 0 asks for no noise.
+
+        Raises:
+            InputError: if it adds no noise and `noise_multiplier` is not 0.
+        """
+
+    @abstractmethod
+    def train(self, dataset: Dataset, canaries: CanarySet, inserted: NDArray[np.bool_], seeds: Sequence[int]) -> View:
+        """As in `Trainer`."""

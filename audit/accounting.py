@@ -1,0 +1,117 @@
+"""Accountants: the epsilon that DP-SGD may claim, and the noise that a wanted epsilon asks for.
+
+Two independent accountants are offered, Google's dp-accounting (privacy loss distributions) and Opacus's (PRV); a
+test holds them to within 1% of one another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+from dp_accounting.pld import PLDAccountant
+from opacus.accountants import PRVAccountant
+from scipy.optimize import brentq
+
+from audit.claim import Claim
+from audit.mechanism import DPSGD
+from canaries.errors import InputError
+
+MIN_NOISE, MAX_NOISE = 0.05, 2000.0
+"""Noise multipliers that are searched; outside of them the accountants are too slow or too coarse."""
+
+
+@lru_cache(maxsize=4096)
+def pld_epsilon(mechanism: DPSGD, delta: float, resolution: float = 1e-4) -> float:
+    """Epsilon at `delta` by dp-accounting's privacy loss distributions, rounded up to multiples of `resolution`.
+
+    Source: Koskela et al. (2020); Doroshenko et al. (2022), connect-the-dots discretisation.
+    """
+    if mechanism.noise_multiplier == 0:
+        return math.inf
+    step = PoissonSampledDpEvent(mechanism.sample_rate, GaussianDpEvent(mechanism.noise_multiplier))
+    accountant = PLDAccountant(value_discretization_interval=resolution)
+    accountant.compose(SelfComposedDpEvent(step, mechanism.steps))
+    return float(accountant.get_epsilon(delta))
+
+
+@lru_cache(maxsize=4096)
+def prv_epsilon(mechanism: DPSGD, delta: float) -> float:
+    """Epsilon at `delta` by Opacus's PRV accountant (Gopi, Lee, Wutschitz 2021), an upper estimate within 0.001."""
+    if mechanism.noise_multiplier == 0:
+        return math.inf
+    accountant = PRVAccountant()
+    accountant.history = [(mechanism.noise_multiplier, mechanism.sample_rate, mechanism.steps)]
+    return float(accountant.get_epsilon(delta, eps_error=0.001))
+
+
+ACCOUNTANTS: dict[str, Callable[[DPSGD, float], float]] = {"pld": pld_epsilon, "opacus-prv": prv_epsilon}
+
+
+def claim_of(mechanism: DPSGD, delta: float, accountant: str = "pld", unit: str = "record") -> Claim:
+    """What DP-SGD may claim at `delta`.
+
+    Raises:
+        InputError: for an unknown accountant.
+    """
+    return Claim(
+        epsilon=_accountant(accountant)(mechanism, delta),
+        delta=delta,
+        unit=unit,
+        sampling=mechanism.sampling,
+        accountant=accountant,
+    )
+
+
+@lru_cache(maxsize=256)
+def noise_multiplier(
+    epsilon: float, delta: float, sample_rate: float, steps: int, accountant: str = "pld", tolerance: float = 1e-3
+) -> float:
+    """The smallest noise multiplier (to a relative `tolerance` in epsilon) whose claim is at most `epsilon`.
+
+    Infinity asks for no noise and gives 0.
+
+    Raises:
+        InputError: if no noise multiplier in [0.05, 2000] gives that epsilon, or for an unknown accountant.
+    """
+    if math.isinf(epsilon):
+        return 0.0
+    compute = _accountant(accountant)
+
+    def excess(log_sigma: float) -> float:
+        return math.log(compute(DPSGD(sample_rate, steps, math.exp(log_sigma)), delta) / epsilon)
+
+    low, high = _bracket(excess)
+    if low is None or high is None:
+        raise InputError(
+            f"No noise multiplier in [{MIN_NOISE:g}, {MAX_NOISE:g}] gives epsilon {epsilon:g} at delta {delta:g} "
+            f"with sample_rate {sample_rate:g} and {steps} steps."
+        )
+    log_sigma = float(brentq(lambda s: excess(s) + tolerance / 2, low, high, xtol=tolerance / 10, rtol=1e-6))
+    while excess(log_sigma) > 0:
+        log_sigma += tolerance / 4
+    return math.exp(log_sigma)
+
+
+def _bracket(excess: Callable[[float], float]) -> tuple[float | None, float | None]:
+    """log-sigmas, a factor of two apart, where epsilon is above and below the target."""
+    log_sigma, step = 0.0, math.log(2)
+    if excess(log_sigma) > 0:
+        while log_sigma < math.log(MAX_NOISE):
+            log_sigma += step
+            if excess(log_sigma) <= -1e-2:
+                return log_sigma - 2 * step if log_sigma >= 2 * step else 0.0, log_sigma
+        return None, None
+    while log_sigma > math.log(MIN_NOISE):
+        log_sigma -= step
+        if excess(log_sigma) > 0:
+            return log_sigma, log_sigma + 2 * step
+    return None, None
+
+
+def _accountant(name: str) -> Callable[[DPSGD, float], float]:
+    if name not in ACCOUNTANTS:
+        raise InputError(f"Unknown accountant '{name}'; allowed: {', '.join(ACCOUNTANTS)}.")
+    return ACCOUNTANTS[name]

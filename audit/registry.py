@@ -1,0 +1,183 @@
+"""Plug-ins by name: what ships with Firedamp, entry points, and `package.module:Name`.
+
+A plug-in is a frozen dataclass; its name and fields are its configuration and its identity in the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any, cast, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from canaries.errors import InputError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of plug-in.
+
+    Attributes:
+        label: what messages call it.
+        module: the module that holds the base class.
+        base: the base class's name.
+        package: the package whose modules hold the plug-ins that ship with Firedamp.
+        group: the entry-point group for third parties.
+    """
+
+    label: str
+    module: str
+    base: str
+    package: str
+    group: str
+
+    def base_class(self) -> type[Any]:
+        """The base class; imports the module that holds it."""
+        return cast(type[Any], getattr(importlib.import_module(self.module), self.base))
+
+
+DESIGNS = Kind("canary design", "canaries.base", "CanaryDesign", "canaries", "firedamp.canaries")
+ATTACKS = Kind("attack", "attacks.base", "Attack", "attacks", "firedamp.attacks")
+ESTIMATORS = Kind("estimator", "audit.estimators.base", "Estimator", "audit.estimators", "firedamp.estimators")
+TRAINERS = Kind("trainer", "audit.training.base", "SweepTrainer", "audit.training", "firedamp.trainers")
+MODELS = Kind("model", "audit.training.models", "Architecture", "audit.training", "firedamp.models")
+DATASETS = Kind("data set", "audit.training.datasets", "DatasetSource", "audit.training.datasets", "firedamp.datasets")
+KINDS = (DESIGNS, ATTACKS, ESTIMATORS, TRAINERS, MODELS, DATASETS)
+
+
+@cache
+def available(kind: Kind) -> Mapping[str, type[Any]]:
+    """Every plug-in of this kind that ships with Firedamp or has an entry point, by name, sorted."""
+    package = importlib.import_module(kind.package)
+    for info in pkgutil.walk_packages(getattr(package, "__path__", []), kind.package + "."):
+        importlib.import_module(info.name)
+    found = {cls.name: cls for cls in _concrete(kind.base_class()) if _inside(cls, kind.package)}
+    for entry in entry_points(group=kind.group):
+        found[entry.name] = entry.load()
+    return dict(sorted(found.items()))
+
+
+def summary(plugin: type[Any]) -> str:
+    """The first sentence of a plug-in's docstring."""
+    return (inspect.getdoc(plugin) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def resolve(kind: Kind, name: str) -> type[Any]:
+    """The class called `name`.
+
+    Raises:
+        InputError: if there is none; the sentence lists what there is.
+    """
+    if ":" in name:
+        return _third_party(kind, name)
+    plugins = available(kind)
+    if name not in plugins:
+        close = difflib.get_close_matches(name, plugins, n=1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        raise InputError(f"Unknown {kind.label} '{name}'{hint}; allowed: {', '.join(plugins)}, or package.module:Name.")
+    return plugins[name]
+
+
+def build(kind: Kind, spec: object) -> Any:
+    """A plug-in from its name, or from a table with its name and fields.
+
+    Raises:
+        InputError: for an unknown name or field, a wrong type or an impossible value.
+    """
+    if isinstance(spec, kind.base_class()):
+        return spec
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise InputError(f"Expected the name of a {kind.label}, or a table with its name and fields, got {spec!r}.")
+    fields = {key: _frozen(value) for key, value in spec.items() if key != "name"}
+    cls = resolve(kind, spec["name"])
+    allowed = {f.name for f in dataclasses.fields(cls) if f.init}
+    for key in fields:
+        if key not in allowed:
+            raise InputError(unknown_key(key, allowed, f"{kind.label} '{spec['name']}'"))
+    _build_nested(cls, fields)
+    adapter = TypeAdapter(cls, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    try:
+        return adapter.validate_python(fields)
+    except ValidationError as error:
+        raise InputError(f"{kind.label.capitalize()} '{spec['name']}': {sentence(error)}") from None
+
+
+def identity(plugin: Any) -> dict[str, Any]:
+    """A plug-in as plain data: its name and every field, nested plug-ins likewise."""
+    values = {f.name: getattr(plugin, f.name) for f in dataclasses.fields(plugin) if f.init}
+    return {"name": plugin.name} | {
+        key: identity(value) if dataclasses.is_dataclass(value) else _plain(value) for key, value in values.items()
+    }
+
+
+def unknown_key(key: str, allowed: set[str], where: str) -> str:
+    """The sentence for a key that is not there."""
+    close = difflib.get_close_matches(key, sorted(allowed), n=1)
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    return f"Unknown key '{key}' in {where}{hint}; allowed: {', '.join(sorted(allowed)) or 'none'}."
+
+
+def sentence(error: ValidationError) -> str:
+    """The first of pydantic's errors as one sentence with the key, the value and what is allowed."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    raised = first.get("ctx", {}).get("error")
+    if isinstance(raised, InputError):
+        return f"{where}: {raised}" if where else str(raised)
+    if first["type"] == "missing":
+        return f"Key '{where}' is missing."
+    message = first["msg"].removeprefix("Input should be ")
+    return f"Key '{where}': expected {message}, got {first['input']!r}."
+
+
+def _build_nested(cls: type[Any], fields: dict[str, Any]) -> None:
+    hints = get_type_hints(cls)
+    for nested in (MODELS,):
+        for key in fields:
+            if not isinstance(hints[key], type) or hints[key].__name__ != nested.base:
+                continue
+            fields[key] = build(nested, fields[key])
+
+
+def _third_party(kind: Kind, name: str) -> type[Any]:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module: ModuleType = importlib.import_module(module_name)
+        cls = getattr(module, attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"Cannot load {kind.label} '{name}': {error}.") from None
+    if not (isinstance(cls, type) and issubclass(cls, kind.base_class()) and dataclasses.is_dataclass(cls)):
+        raise InputError(
+            f"'{name}' is no {kind.label}: expected a dataclass that subclasses {kind.module}.{kind.base}."
+        )
+    return cls
+
+
+def _concrete(base: type[Any]) -> list[type[Any]]:
+    found = [] if inspect.isabstract(base) or "name" not in base.__dict__ else [base]
+    for subclass in base.__subclasses__():
+        found += _concrete(subclass)
+    return found
+
+
+def _inside(cls: type[Any], package: str) -> bool:
+    return cls.__module__ == package or cls.__module__.startswith(package + ".")
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

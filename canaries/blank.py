@@ -1,0 +1,43 @@
+"""Blank canaries: records whose features are all zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from canaries.base import CanaryDesign, Secret
+from canaries.errors import InputError
+from canaries.records import ArrayRecords, Dataset, Records
+
+
+@dataclass(frozen=True)
+class Blank(CanaryDesign):
+    """An all-zero record, after Nasr et al. (2023), "Tight Auditing of Differentially Private Machine Learning".
+
+    Made for many-run audits with one canary: two blank canaries of one label are the same record, so each
+    class is used once, in random order, before any is used again.
+
+    Attributes:
+        label: the label of every canary; None draws labels at random.
+    """
+
+    name: ClassVar[str] = "blank"
+    kind: ClassVar[Literal["array", "text"]] = "array"
+
+    label: int | None = None
+
+    def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:
+        """`count` all-zero records.
+
+        Raises:
+            InputError: if `label` is no class of the data.
+        """
+        assert isinstance(dataset.train, ArrayRecords)
+        classes = dataset.train.classes
+        if self.label is not None and not 0 <= self.label < classes:
+            raise InputError(f"Expected label in [0, {classes}) for blank canaries, got {self.label}.")
+        y = np.resize(rng.permutation(classes), count) if self.label is None else np.full(count, self.label)
+        x = np.zeros((count, *dataset.train.x.shape[1:]), dtype=np.float32)
+        return ArrayRecords(x, y, classes), ()
