@@ -57,6 +57,12 @@ class Stacked:
         layer.forward = rule  # type: ignore[method-assign]
         self._rules.append(rule)
 
+    def moved(self, device: str, dtype: torch.dtype) -> Stacked:
+        """This object, its buffers and frozen parameters on `device` in `dtype`."""
+        self.module.to(device, dtype)
+        self._frozen = {n: p.detach() for n, p in self.module.named_parameters() if n in self._frozen}
+        return self
+
     def run(self, parameters: dict[str, Tensor], x: Tensor, layout: Layout, recording: bool) -> tuple[Any, Tape]:
         """The module's output for a merged batch x [rows, ...] under parameters [models, shape...].
 
