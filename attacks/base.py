@@ -48,10 +48,11 @@ class Attack(ABC):
             AccessError: if `view` does not hold that access, or the attack asks for more.
             InputError: if the scores have the wrong shape.
         """
-        score, evidence = self.score(view.grant(self.access), canaries, seed)
+        granted = view.grant(self.access)
+        score, evidence = self.score(granted, canaries, seed)
         if score.shape != (view.models, len(canaries)):
             raise InputError(
                 f"Attack '{self.name}' returned scores of shape {score.shape}, "
                 f"expected ({view.models}, {len(canaries)})."
             )
-        return Observations(canaries.ids, score, evidence)
+        return Observations(canaries.ids, score, evidence, granted.queries)

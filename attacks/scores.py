@@ -23,11 +23,13 @@ class Observations:
         ids: canary ids, in the order of the columns.
         score: float64[models, canaries]; higher = more likely a member.
         evidence: further arrays [models, canaries] by name, for instance "exposure" or "guessed".
+        queries: records that the attack sent to each model.
     """
 
     ids: tuple[str, ...]
     score: NDArray[np.float64]
     evidence: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    queries: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +135,20 @@ class Scores:
             randomised=randomised,
             space=np.ones(n),
         )
+
+    def centred(self) -> Scores:
+        """Each finite score less the mean of its canary's finite scores over models; one model is left as it is.
+
+        This removes what makes one canary score higher than another whether it is in or not. It uses scores alone,
+        never coins, so whatever is proven for guesses made from scores holds for guesses made from these.
+        """
+        if self.models < 2:
+            return self
+        finite = np.isfinite(self.score)
+        # Divided before summing, so that huge scores do not overflow.
+        mean = (np.where(finite, self.score, 0.0) / np.maximum(finite.sum(axis=0), 1)).sum(axis=0)
+        with np.errstate(over="ignore"):
+            return replace(self, score=np.where(finite, self.score - mean, self.score))
 
     def select(self, canaries: NDArray[np.bool_]) -> Scores:
         """Only the canaries where bool[canaries] is true."""

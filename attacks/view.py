@@ -121,6 +121,31 @@ class ArrayView(View):
         return answer
 
 
+class LossView(View):
+    """A view of models of any kind that answers one loss per record, and nothing else.
+
+    Args:
+        query: records -> float64[models, n], losses in nats.
+        models: how many models answer.
+    """
+
+    def __init__(self, query: Callable[[Records], NDArray[np.floating]], models: int) -> None:
+        super().__init__(models, Access.LOSS)
+        self._query = query
+
+    def loss(self, records: Records) -> NDArray[np.float64]:
+        """float64[models, n]. Needs LOSS.
+
+        Raises:
+            InputError: where the answer has another shape.
+        """
+        self._require(Access.LOSS, len(records))
+        answer = np.asarray(self._query(records), dtype=np.float64)
+        if answer.shape != (self.models, len(records)):
+            raise InputError(f"Expected losses of shape [{self.models}, {len(records)}], got {answer.shape}.")
+        return answer
+
+
 PAD = 0
 """The token in front of every text, and behind the shorter ones."""
 
@@ -165,7 +190,7 @@ class TextView(View):
     def token_log_probabilities(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64[models, n, length], zero at PAD. Needs TOKEN_LOG_PROBABILITIES."""
         self._require(Access.TOKEN_LOG_PROBABILITIES, len(tokens))
-        return np.asarray(self._score(tokens), dtype=np.float64) * (tokens != PAD)
+        return np.where(tokens != PAD, np.asarray(self._score(tokens), dtype=np.float64), 0)
 
     def loss(self, records: Records) -> NDArray[np.float64]:
         """float64[models, n]: minus the log-probability of the whole text, in nats. Needs LOSS."""
@@ -173,7 +198,7 @@ class TextView(View):
         if not isinstance(records, TextRecords):
             raise InputError("A view of language models can only score text records.")
         tokens = self.encode(records.texts)
-        return -(np.asarray(self._score(tokens), dtype=np.float64) * (tokens != PAD)).sum(axis=2)
+        return -np.where(tokens != PAD, np.asarray(self._score(tokens), dtype=np.float64), 0).sum(axis=2)
 
 
 def encode(texts: tuple[str, ...] | list[str], alphabet: str, length: int | None = None) -> NDArray[np.int64]:

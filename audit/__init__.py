@@ -1,1 +1,43 @@
-"""Lower bounds on the privacy loss of training pipelines."""
+"""Firedamp: how much does a training pipeline that claims differential privacy really leak, at least?
+
+The public names are below. Importing them needs no torch: only `sweep` does, which trains.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from audit.api import AuditResult, bound, run
+from audit.bounds import Bound, Estimate
+from audit.claim import Claim
+from audit.policy import Policy
+from audit.results import Outcome, Verdict
+from audit.runs import load_result
+from audit.score_files import read_scores
+from canaries.errors import InputError
+
+if TYPE_CHECKING:
+    from audit.sweep import sweep
+
+__all__ = [
+    "AuditResult",
+    "Bound",
+    "Claim",
+    "Estimate",
+    "InputError",
+    "Outcome",
+    "Policy",
+    "Verdict",
+    "bound",
+    "load_result",
+    "read_scores",
+    "run",
+    "sweep",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`sweep`, at the price of importing torch when it is first asked for."""
+    if name == "sweep":
+        from audit.sweep import sweep
+
+        return sweep
+    raise AttributeError(f"module 'audit' has no attribute '{name}'")

@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, cast, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from canaries.errors import InputError
 
@@ -105,12 +105,13 @@ def build(kind: Kind, spec: object) -> Any:
     for key in fields:
         if key not in allowed:
             raise InputError(unknown_key(key, allowed, f"{kind.label} '{spec['name']}'"))
-    _build_nested(cls, fields)
-    adapter = TypeAdapter(cls, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    where = f"{kind.label.capitalize()} '{spec['name']}'"
     try:
-        return adapter.validate_python(fields)
-    except ValidationError as error:
-        raise InputError(f"{kind.label.capitalize()} '{spec['name']}': {sentence(error)}") from None
+        return cls(**{key: _field(cls, key, value) for key, value in fields.items()})
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except TypeError as error:  # A field without a default.
+        raise InputError(f"{where}: {error}.") from None
 
 
 def identity(plugin: Any) -> dict[str, Any]:
@@ -128,10 +129,10 @@ def unknown_key(key: str, allowed: set[str], where: str) -> str:
     return f"Unknown key '{key}' in {where}{hint}; allowed: {', '.join(sorted(allowed)) or 'none'}."
 
 
-def sentence(error: ValidationError) -> str:
+def sentence(error: ValidationError, prefix: str = "") -> str:
     """The first of pydantic's errors as one sentence with the key, the value and what is allowed."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in ((prefix,) if prefix else ()) + first["loc"])
     raised = first.get("ctx", {}).get("error")
     if isinstance(raised, InputError):
         return f"{where}: {raised}" if where else str(raised)
@@ -141,13 +142,15 @@ def sentence(error: ValidationError) -> str:
     return f"Key '{where}': expected {message}, got {first['input']!r}."
 
 
-def _build_nested(cls: type[Any], fields: dict[str, Any]) -> None:
-    hints = get_type_hints(cls)
-    for nested in (MODELS,):
-        for key in fields:
-            if not isinstance(hints[key], type) or hints[key].__name__ != nested.base:
-                continue
-            fields[key] = build(nested, fields[key])
+def _field(cls: type[Any], key: str, value: Any) -> Any:
+    """A field's value, checked against its type, strictly; a plug-in of its own is built."""
+    hint = get_type_hints(cls)[key]
+    if isinstance(hint, type) and hint.__name__ == MODELS.base:
+        return build(MODELS, value)
+    try:
+        return TypeAdapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise InputError(sentence(error, key)) from None
 
 
 def _third_party(kind: Kind, name: str) -> type[Any]:

@@ -37,10 +37,10 @@ class LowVariance(CanaryDesign):
         """
         train = dataset.train
         assert isinstance(train, ArrayRecords)
+        if not len(train):
+            raise InputError(f"Low-variance canaries are made from training data, but '{dataset.name}' has none.")
         x = train.x.reshape(len(train), -1).astype(np.float64)
         features = x.shape[1]
-        if not len(x):
-            raise InputError(f"Low-variance canaries are made from training data, but '{dataset.name}' has none.")
         if count > 2 * features:
             raise InputError(
                 f"Low-variance canaries have two signs of {features} directions in '{dataset.name}', "

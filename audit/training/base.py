@@ -56,3 +56,10 @@ class SweepTrainer(ABC):
     @abstractmethod
     def train(self, dataset: Dataset, canaries: CanarySet, inserted: NDArray[np.bool_], seeds: Sequence[int]) -> View:
         """As in `Trainer`."""
+
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:  # noqa: B027  # a hook, free to stay empty
+        """Refuse data that this trainer cannot learn from, before anything is trained.
+
+        Raises:
+            InputError: a sentence that says what does not fit.
+        """

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.csv_text import read_csv_text
 from audit.training.datasets.base import DatasetSource, classes_of, existing, split, standardise
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Dataset
@@ -61,15 +62,12 @@ class Csv(DatasetSource):
         return Dataset(self.name, *(records.take(part) for part in parts))
 
     def _read(self, path: Path) -> pd.DataFrame:
-        try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-        except (OSError, ValueError) as error:  # what pandas raises for bad CSV and bad encodings is a ValueError
-            raise InputError(f"Cannot read {path} as CSV: {error}") from None
+        table = read_csv_text(path)
         for column in (self.label, *self.categorical):
             if column not in table.columns:
                 raise InputError(f"{path} has no column '{column}'; it has {', '.join(map(str, table.columns))}.")
         for column in table.columns:
-            if (blank := (table[column].isna() | (table[column].str.strip() == "")).to_numpy()).any():
+            if (blank := (table[column].str.strip() == "").to_numpy()).any():
                 raise InputError(f"Data row {blank.argmax() + 1} of {path} has no value in column '{column}'.")
         return table
 

@@ -1,0 +1,190 @@
+"""From scores to a run's results: bounds at a simultaneous confidence, metrics, controls and verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attacks.scores import Scores
+from audit.bounds import Bound
+from audit.claim import Claim
+from audit.estimators.base import Estimator
+from audit.metrics import association_p_value, auc_interval, extraction
+from audit.policy import Policy
+from audit.results import AttackResult, CellResult, Interval, RunResult
+from audit.verdict import CONTROL_ALARM, judge, overall, read_controls
+from canaries.inclusion import Randomised
+
+
+@dataclass(frozen=True)
+class AttackKind:
+    """What an attack is called, where it belongs and what it was granted."""
+
+    name: str
+    family: str
+    access: str
+
+
+@dataclass(frozen=True, eq=False)
+class CellScores:
+    """What was measured in one cell.
+
+    Attributes:
+        audit: the pipeline's name.
+        claim: what it claims.
+        noise_multiplier: sigma, where known.
+        models_planned: how many models the plan has.
+        scores: by attack; empty where no model is done.
+        queries: records that each attack sent to each model.
+        utility: float64[models] by name.
+        estimators: what turns these scores into bounds.
+    """
+
+    audit: str
+    claim: Claim
+    noise_multiplier: float | None
+    models_planned: int
+    scores: dict[AttackKind, Scores]
+    queries: dict[str, float]
+    utility: dict[str, Sequence[float]]
+    estimators: tuple[Estimator, ...]
+
+    @property
+    def models_done(self) -> int:
+        """How many models were scored."""
+        return max((scores.models for scores in self.scores.values()), default=0)
+
+    def pairs(self) -> list[tuple[AttackKind, Scores, Estimator]]:
+        """Every attack with every estimator that can use its scores."""
+        return [
+            (kind, scores, estimator)
+            for kind, scores in self.scores.items()
+            for estimator in self.estimators
+            if estimator.inapplicable(scores.select(~scores.reference)) is None
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class RunScores:
+    """What was measured in a run, and how it is to be judged."""
+
+    name: str
+    cells: tuple[CellScores, ...]
+    delta: float
+    confidence: float
+    seed: int
+    policy: Policy
+    config: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def analyse(run: RunScores) -> RunResult:
+    """Bounds, controls and verdicts.
+
+    Every bound is taken at confidence 1 - (1 - confidence) / N, N being the number of bounds of the whole run
+    (Bonferroni), so all of them, and the largest among them, hold together with the stated confidence.
+    """
+    family = max(1, sum(len(cell.pairs()) for cell in run.cells))
+    single = 1 - (1 - run.confidence) / family
+    paid = (f"{family} bounds of the run (Bonferroni)",) if family > 1 else ()
+    attacked = [
+        [_attack(run, cell, kind, scores, single, paid) for kind, scores in cell.scores.items()] for cell in run.cells
+    ]
+    tests = sum(attack.reference_p is not None for attacks in attacked for attack in attacks)
+    level = CONTROL_ALARM / max(1, tests)
+    cells = tuple(
+        _cell(run, cell, attacks, list(zip(run.cells, attacked, strict=True)), level)
+        for cell, attacks in zip(run.cells, attacked, strict=True)
+    )
+    judged = [(f"{c.audit} at epsilon {c.claim.epsilon:g}", c.verdict) for c in cells if c.verdict is not None]
+    return RunResult(
+        name=run.name,
+        cells=cells,
+        verdict=overall(judged),
+        confidence=run.confidence,
+        config=run.config,
+        provenance=run.provenance,
+        failures=run.failures,
+    )
+
+
+def _attack(
+    run: RunScores, cell: CellScores, kind: AttackKind, scores: Scores, confidence: float, paid: tuple[str, ...]
+) -> AttackResult:
+    planted, references = scores.select(~scores.reference), scores.select(scores.reference)
+    bounds: list[Bound] = [
+        estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid)
+        for other, _, estimator in cell.pairs()
+        if other == kind
+    ]
+    return AttackResult(
+        attack=kind.name,
+        family=kind.family,
+        access=kind.access,
+        queries=cell.queries.get(kind.name, math.nan),
+        scores=scores,
+        auc=auc_interval(planted, run.seed),
+        bounds=tuple(bounds),
+        seen_p=association_p_value(planted),
+        reference_p=association_p_value(references) if references.ids else None,
+        extraction=extraction(scores),
+    )
+
+
+def _cell(
+    run: RunScores,
+    cell: CellScores,
+    attacks: list[AttackResult],
+    everything: list[tuple[CellScores, list[AttackResult]]],
+    level: float,
+) -> CellResult:
+    mine = [(other, found) for other, found in everything if other.audit == cell.audit]
+    positive = [found for other, found in mine if other.claim.is_control]
+    controls = read_controls(positive[0] if positive else None, [a for _, found in mine for a in found], level)
+    verdict = None
+    if not cell.claim.is_control:
+        verdict = judge(cell.claim, attacks, controls, cell.models_done, cell.models_planned, run.policy.least_power)
+    return CellResult(
+        audit=cell.audit,
+        claim=cell.claim,
+        noise_multiplier=cell.noise_multiplier,
+        models_planned=cell.models_planned,
+        models_done=cell.models_done,
+        utility={name: _range(values) for name, values in cell.utility.items()},
+        attacks=tuple(attacks),
+        verdict=verdict,
+    )
+
+
+def scores_from_frame(frame: pd.DataFrame, randomised: Randomised) -> Scores:
+    """One attack's rows of the store as Scores; every model holds the same canaries in the same order."""
+    models = frame["model"].nunique()
+    canaries = len(frame) // models
+    first = frame.iloc[:canaries]
+    known = {"audit", "epsilon", "attack", "model", "canary", "member", "score", "reference", "repetitions", "space"}
+    shape = (models, canaries)
+    return Scores(
+        ids=tuple(first["canary"]),
+        score=frame["score"].to_numpy(dtype=np.float64).reshape(shape),
+        member=frame["member"].to_numpy(dtype=bool).reshape(shape),
+        reference=first["reference"].to_numpy(dtype=bool),
+        repetitions=first["repetitions"].to_numpy(dtype=np.int64),
+        randomised=randomised,
+        space=first["space"].to_numpy(dtype=np.float64),
+        evidence={
+            str(name): column.to_numpy(dtype=np.float64).reshape(shape)
+            for name, column in frame.items()
+            if name not in known and not column.isna().all()
+        },
+    )
+
+
+def _range(values: Iterable[float]) -> Interval:
+    array = np.array(list(values), dtype=np.float64)
+    return Interval(float(array.mean()), float(array.min()), float(array.max()))

@@ -1,0 +1,260 @@
+"""Auditing a user's own training function, and bounding epsilon from scores, as plain calls."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.base import Attack
+from attacks.scores import Observations, Scores
+from audit import registry
+from audit.analysis import AttackKind, CellScores, RunScores, analyse
+from audit.bounds import Bound
+from audit.claim import Claim
+from audit.defaults import default_estimators
+from audit.estimators.base import Estimator
+from audit.policy import Policy
+from audit.report import summary_json, write_report
+from audit.results import RunResult, Verdict
+from audit.training.function import FunctionTrainer, TrainFunction
+from audit.utility import measure_utility
+from canaries.base import CanaryDesign, CanarySet
+from canaries.errors import InputError
+from canaries.inclusion import Inclusion
+from canaries.randomness import derive_seed, generator
+from canaries.records import ArrayRecords, Dataset, TextRecords
+
+Data = Dataset | tuple[Any, Any] | Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class AuditResult:
+    """What `run` found.
+
+    Attributes:
+        run: everything, as plain data.
+    """
+
+    run: RunResult
+
+    @property
+    def verdict(self) -> Verdict:
+        """The outcome, with the sentence that says why."""
+        return self.run.verdict
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """Every lower bound on the audited pipeline's epsilon, the largest first; they hold simultaneously."""
+        found = [
+            bound
+            for cell in self.run.cells
+            if not cell.claim.is_control
+            for attack in cell.attacks
+            for bound in attack.bounds
+        ]
+        return tuple(sorted(found, key=lambda bound: -bound.epsilon))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one self-contained HTML file."""
+        return write_report(self.run, path)
+
+    def json(self) -> dict[str, Any]:
+        """Everything that matters as plain data."""
+        return summary_json(self.run)
+
+
+def run(
+    train: TrainFunction,
+    data: Data,
+    canaries: CanaryDesign,
+    attacks: Sequence[Attack],
+    models: int,
+    claim: Claim,
+    seed: int = 0,
+    *,
+    count: int = 64,
+    references: int = 32,
+    randomise: Literal["canary", "model"] = "canary",
+    control: TrainFunction | None = None,
+    estimators: Sequence[Estimator] | None = None,
+    confidence: float = 0.95,
+    least_power: float = Policy().least_power,
+    jobs: int = 1,
+) -> AuditResult:
+    """Audit a training function: plant canaries, train `models` times, attack, bound epsilon, judge the claim.
+
+    Args:
+        train: train(x, y, seed) -> predict, where predict(x) gives float[n, classes] probabilities, classes in sorted
+            order; for texts train(texts, seed) -> score, where score(texts) gives float[n] losses in nats.
+        data: (x, y), x of shape [n, features...]; or a sequence of texts; or a `Dataset`, split already. The first two
+            are split at random into what every model trains on, what canaries are made of, and what utility is
+            measured on.
+        canaries: how canaries are made.
+        attacks: what is run on every model.
+        models: how many models are trained.
+        claim: what the pipeline claims.
+        seed: every random draw derives from it.
+        count: canaries that a coin may insert. With randomise="model" use 1, or the claim is about a group.
+        references: canaries that are never inserted: the negative control.
+        randomise: "canary": each (model, canary) has a fair coin; "model": each model has all canaries or none.
+        control: the same pipeline without its protection, trained as often: the positive control. Without it a claim
+            can be refuted, but nothing else can be concluded.
+        estimators: what turns scores into bounds; by default what fits the coins.
+        confidence: simultaneous over all bounds.
+        least_power: share of the claim that a perfect attack must be able to show for a conclusive verdict.
+        jobs: how many models train at once; -1 for one per core.
+
+    Raises:
+        InputError: for arguments out of range, data that does not fit, or answers of the wrong shape.
+    """
+    dataset, labels = _dataset(data, count + references, derive_seed(seed, "data"))
+    crafted = canaries.make(dataset, count, generator(seed, "canaries"), references)
+    for attack in attacks:
+        if canaries.kind not in attack.kinds:
+            raise InputError(f"Attack '{attack.name}' cannot attack {canaries.kind} canaries.")
+    pipelines = [(claim, train)]
+    if control is not None:
+        pipelines.append((replace(claim, epsilon=float("inf")), control))
+    cells = []
+    for cell_claim, function in pipelines:
+        base = derive_seed(seed, f"epsilon {cell_claim.epsilon!r}")
+        inclusion = Inclusion.draw(crafted, models, randomise, derive_seed(base, "coins"))
+        trainer = FunctionTrainer(function, labels)
+        measured = joblib.Parallel(n_jobs=jobs)(
+            joblib.delayed(_one)(trainer, dataset, crafted, inclusion.inserted[i], derive_seed(base, "model", i),
+                                 tuple(attacks), derive_seed(seed, "attacks"))
+            for i in range(models)
+        )  # fmt: skip
+        cells.append(_cell(cell_claim, models, crafted, inclusion, attacks, measured, estimators))
+    return AuditResult(
+        analyse(
+            RunScores(
+                name=getattr(train, "__name__", "audit"),
+                cells=tuple(cells),
+                delta=claim.delta,
+                confidence=confidence,
+                seed=seed,
+                policy=Policy(least_power=least_power),
+                config={
+                    "canaries": registry.identity(canaries) | {"count": count, "references": references},
+                    "randomise": randomise,
+                    "attacks": [registry.identity(attack) for attack in attacks],
+                    "models": models,
+                    "seed": seed,
+                },
+                provenance={
+                    "versions": {
+                        "python": platform.python_version(),
+                        "firedamp": importlib.metadata.version("firedamp"),
+                    },
+                    "digests": {"data": dataset.digest(), "canaries": crafted.digest()},
+                },
+            )
+        )
+    )
+
+
+def bound(
+    in_scores: NDArray[np.floating],
+    out_scores: NDArray[np.floating],
+    *,
+    delta: float,
+    confidence: float = 0.95,
+    estimator: Estimator | None = None,
+    seed: int = 0,
+) -> Bound:
+    """A lower bound on epsilon from the scores of independent runs with and without one canary.
+
+    Args:
+        in_scores: float[n_in], one score for each model that had the canary; higher = more likely a member.
+        out_scores: float[n_out], for each model that had not.
+        delta: what the bound is stated at.
+        confidence: of the bound.
+        estimator: by default Clopper-Pearson with the threshold chosen on held-out scores.
+        seed: of ties and of the held-out part.
+
+    Raises:
+        InputError: for NaN, or values out of range.
+    """
+    scores = Scores.from_arms(in_scores, out_scores)
+    chosen = estimator or default_estimators(scores)[0]
+    return chosen.bound(scores, delta, confidence, seed=seed)
+
+
+def _one(
+    trainer: FunctionTrainer,
+    dataset: Dataset,
+    canaries: CanarySet,
+    inserted: NDArray[np.bool_],
+    seed: int,
+    attacks: tuple[Attack, ...],
+    attack_seed: int,
+) -> tuple[list[Observations], dict[str, float]]:
+    view = trainer.train(dataset, canaries, inserted[None], [seed])
+    utility = {name: float(values[0]) for name, values in measure_utility(view, dataset).items()}
+    return [attack.observe(view, canaries, attack_seed) for attack in attacks], utility
+
+
+def _cell(
+    claim: Claim,
+    models: int,
+    canaries: CanarySet,
+    inclusion: Inclusion,
+    attacks: Sequence[Attack],
+    measured: list[tuple[list[Observations], dict[str, float]]],
+    estimators: Sequence[Estimator] | None,
+) -> CellScores:
+    scores, queries = {}, {}
+    for position, attack in enumerate(attacks):
+        seen = [observed[position] for observed, _ in measured]
+        together = Observations(
+            ids=seen[0].ids,
+            score=np.concatenate([one.score for one in seen]),
+            evidence={name: np.concatenate([one.evidence[name] for one in seen]) for name in seen[0].evidence},
+        )
+        kind = AttackKind(attack.name, attack.family, attack.access.value)
+        scores[kind] = Scores.join(together, canaries, inclusion)
+        queries[attack.name] = float(seen[0].queries)
+    chosen = estimators if estimators is not None else default_estimators(next(iter(scores.values())))
+    return CellScores(
+        audit="pipeline",
+        claim=claim,
+        noise_multiplier=None,
+        models_planned=models,
+        scores=scores,
+        queries=queries,
+        utility={name: [utility[name] for _, utility in measured] for name in measured[0][1]},
+        estimators=tuple(chosen),
+    )
+
+
+def _dataset(data: Data, canaries: int, seed: int) -> tuple[Dataset, NDArray[np.generic] | None]:
+    """The data split in three, and the labels that classes stand for."""
+    if isinstance(data, Dataset):
+        return data, None
+    labels: NDArray[np.generic] | None = None
+    records: ArrayRecords | TextRecords
+    if isinstance(data, tuple) and len(data) == 2:
+        labels, y = np.unique(np.asarray(data[1]), return_inverse=True)
+        records = ArrayRecords(np.asarray(data[0], dtype=np.float32), y, len(labels))
+    elif isinstance(data, Sequence) and all(isinstance(text, str) for text in data):
+        records = TextRecords(tuple(data))
+    else:
+        raise InputError(f"Expected data to be (x, y), a sequence of texts or a Dataset, got {type(data).__name__}.")
+    pool, test = max(canaries, len(records) // 10), len(records) // 5
+    if len(records) < pool + test + 1:
+        raise InputError(
+            f"Expected more than {pool + test} records: {pool} to make {canaries} canaries of and {test} for utility; "
+            f"got {len(records)}."
+        )
+    order = generator(seed, "split").permutation(len(records))
+    parts = [records.take(part) for part in np.split(order, [test, test + pool])]
+    return Dataset("data", parts[2], parts[1], parts[0]), labels

@@ -1,0 +1,272 @@
+"""The command line: parse, call, exit code. Every command is a few lines; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from typer.exceptions import TyperException
+
+from audit import exit_codes
+from audit.progress import ConsoleProgress
+from audit.store import RunDirectory, jsonable
+from canaries.errors import InputError
+
+EXIT_CODES = (
+    "Exit codes: 0 not refuted, 1 refuted or over budget, 2 usage or bad input, 3 inconclusive, 4 some units failed."
+)
+
+app = typer.Typer(
+    name="firedamp",
+    help="How much does a training pipeline that claims differential privacy really leak, at least?\n\n" + EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on standard output.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Every random draw derives from it.")]
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="The experiment, a TOML file.", metavar="CONFIG")],
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; by default runs/NAME.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: audits.digits.models=4.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="Workers; -1 for one per core.")] = -1,
+    backend: Annotated[str, typer.Option("--backend", help="joblib backend: loky, threading, ray, dask.")] = "loky",
+    as_json: Json = False,
+) -> int:
+    """Plant canaries, train over the epsilons, attack, bound, judge; write the report.
+
+    Stopped or failed? Run it again: what is done is not redone.
+    """
+    # Only what trains pays for importing torch.
+    from audit.config import load
+    from audit.gate import exit_code
+    from audit.report.publish import publish
+    from audit.runs import load_result
+    from audit.sweep import sweep as run_sweep
+
+    experiment = load(config, overrides or ())
+    folder = out or Path("runs") / experiment.name
+    console = Console(stderr=True)
+    try:
+        with ConsoleProgress(console) as progress:
+            run = run_sweep(experiment, folder, jobs, backend, progress)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. What is done stays in {folder}; the same command goes on from there.")
+        raise
+    result = load_result(folder)
+    report = publish(result, run)
+    _show(result, as_json, {"run": str(folder), "report": str(report)})
+    return exit_code(result)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
+    as_json: Json = False,
+) -> int:
+    """Analyse a run again and write its report, plots, summary.json and bounds.csv."""
+    from audit.gate import exit_code
+    from audit.report.publish import publish
+    from audit.runs import load_result
+
+    result = load_result(run)
+    path = publish(result, RunDirectory(run))
+    _show(result, as_json, {"run": str(run), "report": str(path)})
+    return exit_code(result)
+
+
+@app.command()
+def gate(
+    run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
+    policy: Annotated[Path | None, typer.Option("--policy", help="TOML; by default the experiment's [gate].")] = None,
+    as_json: Json = False,
+) -> int:
+    """Hold a run against a policy, for CI: refuted claims, budgets on bounds and on extraction."""
+    from audit.gate import check, load_policy
+    from audit.policy import Policy
+    from audit.runs import load_result
+
+    chosen = load_policy(policy) if policy else None
+    result = load_result(run, chosen)
+    found = check(result, chosen or Policy.model_validate(result.config["gate"]))
+    document = {
+        "passed": found.passed,
+        "exit_code": found.exit_code,
+        "verdict": asdict(found.verdict),
+        "findings": [asdict(finding) for finding in found.findings],
+        "failed_units": sorted(result.failures),
+    }
+    RunDirectory(run).write_json("gate.json", document)
+    if as_json:
+        _print_json(document)
+    else:
+        for finding in found.findings:
+            print(f"FAILED {finding.rule}: {finding.where}: {finding.message}")
+        if result.failures:
+            print(f"{len(result.failures)} units failed; their tracebacks are in {run / 'failures'}.")
+        print(f"{'passed' if found.passed else 'not passed'}: {found.verdict}")
+    return found.exit_code
+
+
+@app.command()
+def bound(
+    scores: Annotated[Path, typer.Argument(help="CSV or Parquet, columns score and member.", metavar="SCORES")],
+    delta: Annotated[float, typer.Option("--delta", help="What the bound is stated at.")],
+    epsilon: Annotated[float | None, typer.Option("--epsilon", help="The claim to hold the bound against.")] = None,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of each bound.")] = 0.95,
+    estimator: Annotated[str | None, typer.Option("--estimator", help="By default what fits the scores.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="What `plant` wrote; joins coins to scores by canary id.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> int:
+    """A lower bound on epsilon from scores made anywhere, by any tool.
+
+    One row per score: `score` (higher = more likely a member), `member` (0/1 or true/false) and, where there are
+    several, `model` and `canary`.
+    """
+    from audit.claim import Claim
+    from audit.score_audit import audit_scores
+    from audit.score_files import read_scores
+
+    claim = None if epsilon is None else Claim(epsilon, delta)
+    found = audit_scores(read_scores(scores, manifest), delta, confidence, estimator, claim, seed)
+    if as_json:
+        _print_json(found.document())
+    else:
+        print(found.text())
+    return 0 if found.verdict is None else exit_codes.BY_OUTCOME[found.verdict.outcome]
+
+
+@app.command()
+def plant(
+    data: Annotated[Path, typer.Argument(help="CSV, JSONL, plain text or .npz.", metavar="DATA")],
+    design: Annotated[str, typer.Option("--design", help="A canary design; see `firedamp list`.")],
+    count: Annotated[int, typer.Option("--count", min=1, help="Canaries that a coin may insert.")],
+    out: Annotated[Path, typer.Option("--out", help="A new directory.")],
+    label: Annotated[
+        str | None, typer.Option("--label", help="Label column or key, where it is not called so.")
+    ] = None,
+    field: Annotated[
+        str | None, typer.Option("--field", help="Column or key of the text, or the array of features in .npz.")
+    ] = None,
+    references: Annotated[int, typer.Option("--references", min=0, help="Canaries that are never inserted.")] = 0,
+    fields: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A field of the design: digits=8.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="By default drawn afresh: who knows it, knows the coins.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Plant canaries in a training set that is trained on elsewhere, and write the manifest of what was planted.
+
+    Train on OUT/train as always, score every canary of OUT/canaries by its id, then
+    `firedamp bound SCORES --manifest OUT/manifest.json --delta D`.
+    """
+    from audit.plant import plant as plant_canaries
+    from audit.registry import DESIGNS, build
+    from audit.settings import parse_settings
+
+    built = build(DESIGNS, {"name": design, **parse_settings(fields or ())})
+    chosen = secrets.randbits(63) if seed is None else seed
+    planted = plant_canaries(data, built, count, out, chosen, label=label, field=field, references=references)
+    document = {
+        "training_set": str(out / "train" / data.name),
+        "manifest": str(out / "manifest.json"),
+        "canaries": len(planted.ids),
+        "inserted": int((planted.member & ~planted.reference).sum()),
+        "digests": planted.digests,
+    }
+    if as_json:
+        _print_json(document)
+    else:
+        print(f"training set: {document['training_set']} ({document['inserted']} of {count} canaries inserted)")
+        print(f"manifest: {document['manifest']}")
+        print("Keep the manifest away from whoever trains: it holds the coins.")
+    return 0
+
+
+@app.command(name="list")
+def list_plugins(as_json: Json = False) -> int:
+    """Canary designs, attacks, estimators, trainers, models and data sets, with one line each."""
+    from audit.registry import KINDS, available, summary
+
+    found = {kind.label: {name: summary(cls) for name, cls in available(kind).items()} for kind in KINDS}
+    if as_json:
+        _print_json(found)
+        return 0
+    console = Console()
+    for label, plugins in found.items():
+        console.print(f"[bold]{label}s[/bold]")
+        for name, line in plugins.items():
+            console.print(f"  [cyan]{name:<18}[/cyan] {line}", highlight=False)
+    return 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        version = importlib.metadata.version("firedamp")
+        print(json.dumps({"version": version}) if "--json" in sys.argv else f"firedamp {version}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit. Mistakes in the input become one sentence and exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(args=arguments, prog_name="firedamp", standalone_mode=False)
+    except TyperException as error:
+        code = _fail(error.format_message() or "see firedamp --help.", "--json" in arguments)
+    except InputError as error:
+        code = _fail(str(error), "--json" in arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        code = exit_codes.INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, as_json: bool) -> int:
+    if as_json:
+        _print_json({"error": sentence, "exit_code": exit_codes.BAD_INPUT})
+    print(f"firedamp: {sentence}", file=sys.stderr)
+    return exit_codes.BAD_INPUT
+
+
+def _show(result: Any, as_json: bool, where: dict[str, str]) -> None:
+    from audit.report import print_report, summary_json
+
+    if as_json:
+        _print_json(where | summary_json(result))
+        return
+    print_report(result, Console())
+    print(f"report: {where['report']}")
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(jsonable(document), indent=1, allow_nan=False))

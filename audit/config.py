@@ -1,0 +1,224 @@
+"""The experiment file: TOML in, typed, validated and frozen objects out."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
+
+from attacks.base import Attack
+from audit import registry
+from audit.estimators.base import Estimator
+from audit.policy import Policy
+from audit.settings import parse_setting
+from audit.training.base import SweepTrainer
+from audit.training.datasets import DatasetSource
+from canaries.base import CanaryDesign
+from canaries.errors import InputError
+
+
+def _plugin(kind: registry.Kind) -> tuple[PlainValidator, PlainSerializer]:
+    return (
+        PlainValidator(lambda spec: registry.build(kind, spec), json_schema_input_type=Any),
+        PlainSerializer(registry.identity, return_type=dict),
+    )
+
+
+DesignField = Annotated[CanaryDesign, *_plugin(registry.DESIGNS)]
+AttackField = Annotated[Attack, *_plugin(registry.ATTACKS)]
+EstimatorField = Annotated[Estimator, *_plugin(registry.ESTIMATORS)]
+TrainerField = Annotated[SweepTrainer, *_plugin(registry.TRAINERS)]
+DatasetField = Annotated[DatasetSource, *_plugin(registry.DATASETS)]
+Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=True)]
+
+
+class Table(BaseModel):
+    """A table of the file: frozen, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class CanaryPlan(Table):
+    """What is planted.
+
+    Attributes:
+        design: how canaries are made.
+        count: canaries that a coin may insert.
+        references: canaries that are never inserted, the negative control.
+        randomise: "canary": each (model, canary) has a fair coin; "model": each model has all or none.
+    """
+
+    design: DesignField
+    count: int = Field(ge=1)
+    references: int = Field(default=0, ge=0)
+    randomise: Literal["canary", "model"] = "canary"
+
+
+class AuditPlan(Table):
+    """One pipeline under audit, at every epsilon.
+
+    Attributes:
+        name: what the report calls it.
+        data: the data set.
+        canaries: what is planted in it.
+        trainer: what trains; its noise multiplier is set from each epsilon by the accountant.
+        models: how many models an epsilon.
+        attacks: what is run on each model.
+        estimators: what turns scores into bounds.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: DatasetField
+    canaries: CanaryPlan
+    trainer: TrainerField
+    models: int = Field(ge=1)
+    attacks: tuple[AttackField, ...] = Field(min_length=1)
+    estimators: tuple[EstimatorField, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AuditPlan:
+        kind = self.canaries.design.kind
+        if self.data.kind != kind:
+            raise InputError(
+                f"canary design '{self.canaries.design.name}' makes {kind} records, "
+                f"data set '{self.data.name}' holds {self.data.kind} records."
+            )
+        for attack in self.attacks:
+            if kind not in attack.kinds:
+                raise InputError(f"attack '{attack.name}' cannot attack {kind} canaries.")
+        names = [attack.name for attack in self.attacks]
+        if len(set(names)) != len(names):
+            raise InputError(f"each attack may be named once, got {', '.join(names)}.")
+        if self.canaries.randomise == "model" and self.models % 2:
+            raise InputError(f"models must be even where each model has the canary or not, got {self.models}.")
+        return self
+
+
+class Experiment(Table):
+    """A whole experiment file.
+
+    Attributes:
+        name: what the report calls it; also the run directory's name.
+        epsilons: claims to audit; inf (no noise, clipping kept) is the positive control and is added where missing.
+        delta: of every claim.
+        confidence: simultaneous over all bounds of the run.
+        accountant: which accountant turns epsilon into noise.
+        seed: every random draw derives from it.
+        audits: the pipelines.
+        gate: when the gate fails.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    epsilons: tuple[Epsilon, ...] = Field(min_length=1)
+    delta: float = Field(ge=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    accountant: Literal["pld", "opacus-prv"] = "pld"
+    seed: int = Field(default=0, ge=0)
+    audits: tuple[AuditPlan, ...] = Field(min_length=1)
+    gate: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Experiment:
+        names = [audit.name for audit in self.audits]
+        if len(set(names)) != len(names):
+            raise InputError(f"each audit needs a name of its own, got {', '.join(names)}.")
+        if len(set(self.epsilons)) != len(self.epsilons):
+            raise InputError(f"each epsilon may be named once, got {list(self.epsilons)}.")
+        return self
+
+    @property
+    def all_epsilons(self) -> tuple[float, ...]:
+        """Ascending, with the positive control (infinity) last."""
+        return tuple(sorted({*self.epsilons, math.inf}))
+
+    def plain(self) -> dict[str, Any]:
+        """The experiment as plain data, every default spelled out."""
+        return self.model_dump(mode="python")
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """An experiment from a TOML file, with `key=value` overrides (dots between keys, TOML values).
+
+    Lists of tables are entered by name or by position: `audits.digits.models=4`.
+
+    Raises:
+        InputError: for a file that cannot be read, or any key or value that is not allowed.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read the experiment file '{path}': {error}.") from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from None
+    for override in overrides:
+        _set(table, override)
+    return parse(table, str(path))
+
+
+def parse(table: dict[str, Any], where: str = "experiment") -> Experiment:
+    """An experiment from plain data; `where` opens every error sentence.
+
+    Raises:
+        InputError: one sentence with the key, the value and what is allowed.
+    """
+    try:
+        return Experiment.model_validate(_tuples(table))
+    except ValidationError as error:
+        raise InputError(f"{where}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    if first["type"] == "extra_forbidden":
+        table, allowed = _table_at(first["loc"][:-1])
+        return registry.unknown_key(str(first["loc"][-1]), allowed, table)
+    return registry.sentence(error)
+
+
+def _table_at(loc: tuple[int | str, ...]) -> tuple[str, set[str]]:
+    """What to call the table at `loc`, and its keys."""
+    model: type[BaseModel] = Experiment
+    nested: dict[str, type[BaseModel]] = {"audits": AuditPlan, "canaries": CanaryPlan, "gate": Policy}
+    for part in loc:
+        model = nested.get(str(part), model)
+    return f"[{'.'.join(str(part) for part in loc)}]" if loc else "the file", set(model.model_fields)
+
+
+def _set(table: dict[str, Any], override: str) -> None:
+    key, parsed = parse_setting(override)
+    *parents, last = key.split(".")
+    here: Any = table
+    for part in parents:
+        here = _enter(here, part, key)
+    if isinstance(here, list):
+        raise InputError(f"--set {key}: '{last}' stands in a list; name an entry of it first.")
+    if not isinstance(here, dict):
+        raise InputError(f"--set {key}: '{parents[-1]}' is not a table.")
+    here[last] = parsed
+
+
+def _enter(here: Any, part: str, key: str) -> Any:
+    if isinstance(here, dict):
+        if isinstance(here.get(part), str) and part in ("data", "trainer", "design", "model"):
+            here[part] = {"name": here[part]}
+        return here.setdefault(part, {})
+    if isinstance(here, list):
+        for i, item in enumerate(here):
+            if part == str(i) or (isinstance(item, dict) and item.get("name") == part):
+                return item
+        names = ", ".join(str(item.get("name", i)) if isinstance(item, dict) else str(i) for i, item in enumerate(here))
+        raise InputError(f"--set {key}: there is no '{part}'; allowed: {names}.")
+    raise InputError(f"--set {key}: '{part}' is not inside a table.")
+
+
+def _tuples(value: Any) -> Any:
+    """TOML's arrays as tuples: the strict validator takes no lists for them."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,148 @@
+"""From an experiment to its units of work: one model each, named by a key that hashes all that defines it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from attacks.base import Attack
+from audit import registry
+from audit.accounting import noise_multiplier
+from audit.claim import Claim
+from audit.config import AuditPlan, Experiment
+from audit.mechanism import DPSGD
+from audit.store import SCHEMA_VERSION, jsonable
+from audit.training.base import SweepTrainer
+from canaries.base import CanarySet
+from canaries.inclusion import Inclusion
+from canaries.randomness import derive_seed, generator
+from canaries.records import Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class CellPlan:
+    """One pipeline at one epsilon: what to train, and what it claims.
+
+    Attributes:
+        audit: the pipeline's name.
+        claim: what it claims.
+        trainer: with the noise multiplier that the claim asks for.
+        inclusion: the coins of all its models.
+        seeds: one per model.
+        units: one key per model.
+    """
+
+    audit: str
+    claim: Claim
+    trainer: SweepTrainer
+    inclusion: Inclusion
+    seeds: tuple[int, ...]
+    units: tuple[str, ...]
+
+    @property
+    def noise_multiplier(self) -> float | None:
+        """Sigma; None where nothing is claimed to be private."""
+        mechanism = self.trainer.mechanism
+        return None if mechanism is None else mechanism.noise_multiplier
+
+
+@dataclass(frozen=True, eq=False)
+class AuditWork:
+    """One pipeline at every epsilon.
+
+    Attributes:
+        plan: the experiment's table.
+        dataset: what it trains on.
+        canaries: what is planted.
+        attack_seed: the seed of every attack.
+        cells: one for each epsilon.
+    """
+
+    plan: AuditPlan
+    dataset: Dataset
+    canaries: CanarySet
+    attack_seed: int
+    cells: tuple[CellPlan, ...]
+
+
+def plan(experiment: Experiment, announce: Callable[[str], None] = lambda _: None) -> tuple[AuditWork, ...]:
+    """Load the data, make the canaries, flip the coins and ask the accountant; train nothing.
+
+    Raises:
+        InputError: where the experiment does not fit its data, or no noise gives the wanted epsilon.
+    """
+    return tuple(_audit(experiment, audit, announce) for audit in experiment.audits)
+
+
+def _audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str], None]) -> AuditWork:
+    announce(f"{audit.name}: loading data")
+    seed = derive_seed(experiment.seed, audit.name)
+    dataset = audit.data.load(derive_seed(seed, "data"))
+    design = audit.canaries
+    canaries = design.design.make(dataset, design.count, generator(seed, "canaries"), design.references)
+    audit.trainer.with_noise(0.0).check(dataset, canaries)
+    cells = []
+    for epsilon in experiment.all_epsilons:
+        announce(f"{audit.name}: accounting for epsilon {epsilon:g}")
+        cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(seed, f"epsilon {epsilon!r}")))
+    return AuditWork(audit, dataset, canaries, derive_seed(seed, "attacks"), tuple(cells))
+
+
+def _cell(
+    experiment: Experiment, audit: AuditPlan, dataset: Dataset, canaries: CanarySet, epsilon: float, seed: int
+) -> CellPlan:
+    unit = "text" if audit.data.kind == "text" else "record"
+    trainer, claim = _claim(experiment, audit.trainer, epsilon, unit)
+    inclusion = Inclusion.draw(canaries, audit.models, audit.canaries.randomise, derive_seed(seed, "coins"))
+    seeds = tuple(derive_seed(seed, "model", i) for i in range(audit.models))
+    common = {
+        "schema": SCHEMA_VERSION,
+        "data": dataset.digest(),
+        "canaries": canaries.digest(),
+        "trainer": registry.identity(trainer),
+        "attacks": [_attack_identity(attack) for attack in audit.attacks],
+        "attack seed": derive_seed(derive_seed(experiment.seed, audit.name), "attacks"),
+    }
+    units = tuple(
+        _key(common | {"member": inclusion.member[i].tolist(), "seed": seeds[i]}) for i in range(audit.models)
+    )
+    return CellPlan(audit.name, claim, trainer, inclusion, seeds, units)
+
+
+def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: str) -> tuple[SweepTrainer, Claim]:
+    """The trainer with the noise that `epsilon` asks for, and the claim that it then makes."""
+    mechanism: DPSGD | None = trainer.mechanism
+    if mechanism is None:
+        return trainer.with_noise(0.0 if epsilon == float("inf") else epsilon), Claim(
+            float("inf"), experiment.delta, unit, accountant="none"
+        )
+    sigma = noise_multiplier(epsilon, experiment.delta, mechanism.sample_rate, mechanism.steps, experiment.accountant)
+    claim = Claim(epsilon, experiment.delta, unit, sampling=mechanism.sampling, accountant=experiment.accountant)
+    return trainer.with_noise(sigma), claim
+
+
+def _attack_identity(attack: Attack) -> dict[str, Any]:
+    return registry.identity(attack)
+
+
+def _key(document: dict[str, Any]) -> str:
+    text = json.dumps(jsonable(document), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def manifest_cells(work: tuple[AuditWork, ...]) -> list[dict[str, Any]]:
+    """The plan as plain data for run.json."""
+    return [
+        {
+            "audit": cell.audit,
+            "claim": asdict(cell.claim),
+            "noise_multiplier": cell.noise_multiplier,
+            "randomised": cell.inclusion.randomised,
+            "units": list(cell.units),
+        }
+        for audit in work
+        for cell in audit.cells
+    ]

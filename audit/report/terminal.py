@@ -1,0 +1,120 @@
+"""A run in the terminal: the verdict, and one row for each pipeline and attack, one column for each epsilon."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from audit.formatting import MISSING, confidence, lower, number, p_value, percent, setting, upper
+from audit.report.tables import (
+    AttackRow,
+    ExtractionRow,
+    VerdictRow,
+    attack_rows,
+    claimed_epsilons,
+    extraction_rows,
+    verdict_rows,
+)
+from audit.results import Outcome, RunResult, Verdict
+
+COLOURS = {Outcome.REFUTED: "bold red", Outcome.NOT_REFUTED: "bold cyan", Outcome.INCONCLUSIVE: "bold yellow"}
+
+
+def print_report(result: RunResult, console: Console | None = None) -> None:
+    """Print `terminal_report(result)`."""
+    (console or Console()).print(terminal_report(result))
+
+
+def terminal_report(result: RunResult) -> RenderableType:
+    """The table of bounds and extraction, the verdict with its sentence, and how many units failed."""
+    parts: list[RenderableType] = [_Bounds(result)] if result.cells else []
+    parts.append(_verdict(result.verdict))
+    if result.failures:
+        parts.append(Text(f"{len(result.failures)} failed: {', '.join(result.failures)}", style="red"))
+    return Group(*parts)
+
+
+def _verdict(verdict: Verdict) -> Text:
+    colour = COLOURS[verdict.outcome]
+    return Text.assemble((verdict.outcome.replace("_", " "), colour), ": ", verdict.reason)
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """The table, closer set where the terminal is narrow."""
+
+    result: RunResult
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = _table(self.result)
+        if table.__rich_measure__(console, options).maximum > options.max_width:
+            table.padding = 0
+        yield table
+
+
+def _table(result: RunResult) -> Table:
+    epsilons = claimed_epsilons(result)
+    attacks, extractions = attack_rows(result), extraction_rows(result)
+    title = f"Lower bounds on ε (≤ the most that could have shown), {confidence(result.confidence)} confidence in all"
+    table = Table(title=Text(title), title_justify="left", title_style="bold", caption_justify="left")
+    table.box, table.pad_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
+    table.add_column("pipeline, attack", overflow="fold")
+    for epsilon in epsilons:
+        head = f"ε = {setting(epsilon)}" + ("\nno noise" if math.isinf(epsilon) else "")
+        table.add_column(Text(head), overflow="fold", min_width=12)
+    verdicts = verdict_rows(result)
+    for pipeline in dict.fromkeys(row.pipeline for row in verdicts):
+        own = {row.epsilon: _outcome(row) for row in verdicts if row.pipeline == pipeline}
+        _add(table, Text(pipeline, style="bold"), epsilons, own)
+        for name, cells in _bounds([row for row in attacks if row.pipeline == pipeline]).items():
+            _add(table, _name(name), epsilons, cells)
+        for name, cells in _extraction([row for row in extractions if row.pipeline == pipeline]).items():
+            _add(table, _name(name), epsilons, cells)
+        table.add_section()
+    if any(row.parametric for row in attacks):
+        table.caption = Text("† assumes the shape of the trade-off curve")
+    return table
+
+
+def _add(table: Table, name: Text, epsilons: Sequence[float], cells: dict[float, Text]) -> None:
+    table.add_row(name, *(cells.get(epsilon, Text(MISSING, style="dim")) for epsilon in epsilons))
+
+
+def _name(name: str) -> Text:
+    first, _, second = name.partition("\n")
+    return Text.assemble("  ", first, ("\n  " + second, "dim"))
+
+
+def _bounds(rows: Sequence[AttackRow]) -> dict[str, dict[float, Text]]:
+    found: dict[str, dict[float, Text]] = {}
+    for row in rows:
+        name = f"{row.attack}\n{row.family}"
+        found.setdefault(name, {})[row.epsilon] = Text.assemble(
+            (MISSING if math.isnan(row.lower_bound) else lower(row.lower_bound), "bold"),
+            "" if math.isnan(row.ceiling) else f" (≤{upper(row.ceiling)})",
+            "†" if row.parametric else "",
+            ("" if math.isnan(row.auc.value) else f"\nAUC {number(row.auc.value)}", "dim"),
+        )
+    return found
+
+
+def _extraction(rows: Sequence[ExtractionRow]) -> dict[str, dict[float, Text]]:
+    found: dict[str, dict[float, Text]] = {}
+    for row in rows:
+        copies = f"{row.found.repetitions} {'copy' if row.found.repetitions == 1 else 'copies'}"
+        name = f"{row.attack}\n{copies if row.found.repetitions else 'never inserted'}"
+        text = Text(f"{percent(row.found.rate.value)} found\n{number(row.found.exposure)} bits")
+        found.setdefault(name, {})[row.epsilon] = text
+    return found
+
+
+def _outcome(row: VerdictRow) -> Text:
+    if row.verdict is None:
+        return Text(f"control\np {p_value(row.control_p)}", style="dim")
+    return Text(row.verdict.outcome.replace("_", " ").lower(), style=COLOURS[row.verdict.outcome])

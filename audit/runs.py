@@ -1,0 +1,67 @@
+"""A run directory read back: what it holds, as results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from audit import registry
+from audit.analysis import AttackKind, CellScores, RunScores, analyse, scores_from_frame
+from audit.claim import Claim
+from audit.policy import Policy
+from audit.results import RunResult
+from audit.store import RunDirectory
+from canaries.errors import InputError
+
+
+def load_result(path: Path, policy: Policy | None = None) -> RunResult:
+    """Analyse the run directory at `path`; `policy` stands in for the experiment's own.
+
+    Raises:
+        InputError: if there is no run, or it cannot be read.
+    """
+    run = RunDirectory.open(path)
+    manifest = run.manifest()
+    try:
+        return analyse(_run_scores(run, manifest, policy))
+    except KeyError as error:
+        raise InputError(f"'{path}' is damaged: {error} is missing.") from None
+
+
+def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | None) -> RunScores:
+    experiment = manifest["experiment"]
+    audits = {audit["name"]: audit for audit in experiment["audits"]}
+    cells = tuple(_cell(run, cell, audits[cell["audit"]]) for cell in manifest["cells"])
+    units = [unit for cell in manifest["cells"] for unit in cell["units"]]
+    return RunScores(
+        name=experiment["name"],
+        cells=cells,
+        delta=float(experiment["delta"]),
+        confidence=float(experiment["confidence"]),
+        seed=int(experiment["seed"]),
+        policy=policy or Policy.model_validate(experiment["gate"]),
+        config=experiment,
+        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")},
+        failures=run.failures(units),
+    )
+
+
+def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> CellScores:
+    attacks = [registry.build(registry.ATTACKS, spec) for spec in audit["attacks"]]
+    frame = run.scores(audit["name"], cell["units"])
+    facts = run.facts(audit["name"], cell["units"])
+    kinds = [AttackKind(attack.name, attack.family, attack.access.value) for attack in attacks]
+    scores = {
+        kind: scores_from_frame(frame[frame["attack"] == kind.name], cell["randomised"]) for kind in kinds if len(frame)
+    }
+    claim = {**cell["claim"], "epsilon": float(cell["claim"]["epsilon"])}
+    return CellScores(
+        audit=audit["name"],
+        claim=Claim(**claim),
+        noise_multiplier=cell["noise_multiplier"],
+        models_planned=len(cell["units"]),
+        scores=scores,
+        queries={name: float(count) for name, count in facts[0]["queries"].items()} if facts else {},
+        utility={name: [fact["utility"][name] for fact in facts] for name in facts[0]["utility"]} if facts else {},
+        estimators=tuple(registry.build(registry.ESTIMATORS, spec) for spec in audit["estimators"]),
+    )

@@ -1,0 +1,103 @@
+"""Scores made elsewhere: bounds, and a verdict where something is claimed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from attacks.scores import Scores
+from audit import registry
+from audit.bounds import Bound
+from audit.claim import Claim
+from audit.defaults import default_estimators, why_default
+from audit.metrics import association_p_value, auc_interval
+from audit.policy import Policy
+from audit.results import AttackResult, Interval, Verdict
+from audit.verdict import CONTROL_ALARM, Controls, judge
+from canaries.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreAudit:
+    """What scores prove.
+
+    Attributes:
+        bounds: the headline first; each holds at its own confidence.
+        chosen_because: why these estimators.
+        auc: membership AUC with its interval.
+        verdict: None where nothing was claimed.
+    """
+
+    bounds: tuple[Bound, ...]
+    chosen_because: str
+    auc: Interval
+    verdict: Verdict | None
+
+    def document(self) -> dict[str, Any]:
+        """Plain data; the headline's fields stand at the top."""
+        return asdict(self.bounds[0]) | {
+            "others": [asdict(bound) for bound in self.bounds[1:]],
+            "chosen_because": self.chosen_because,
+            "auc": asdict(self.auc),
+            "verdict": None if self.verdict is None else asdict(self.verdict),
+        }
+
+    def text(self) -> str:
+        """For the terminal."""
+        lines = []
+        for bound in self.bounds:
+            mark = " (assumes a Gaussian trade-off curve)" if bound.parametric else ""
+            lines.append(
+                f"epsilon >= {bound.epsilon:.4g} at delta {bound.delta:g}, confidence {bound.confidence:g}: "
+                f"{bound.estimator}{mark}; a perfect attack could have shown {bound.ceiling:.4g} at most"
+            )
+        headline = self.bounds[0]
+        lines += [self.chosen_because, "assumes: " + "; ".join(headline.assumptions)]
+        if headline.corrected_for:
+            lines.append("paid for: " + "; ".join(headline.corrected_for))
+        lines.append(f"membership AUC {self.auc.value:.3f} [{self.auc.low:.3f}, {self.auc.high:.3f}]")
+        return "\n".join(lines + ([] if self.verdict is None else [str(self.verdict)]))
+
+
+def audit_scores(
+    scores: Scores, delta: float, confidence: float, estimator: str | None, claim: Claim | None, seed: int
+) -> ScoreAudit:
+    """Bound epsilon from scores, by the named estimator or by what fits them.
+
+    The verdict rests on the headline, which is named before the scores are seen. There is no model without noise to
+    show that the attack works, so the scores have to show it themselves: where they tell nothing of membership, the
+    verdict is INCONCLUSIVE.
+
+    Raises:
+        InputError: for scores of one side only, or that the estimator cannot use.
+    """
+    planted = scores.select(~scores.reference)
+    if planted.member.all() or not planted.member.any():
+        side = "members" if planted.member.size and planted.member.all() else "non-members"
+        raise InputError(f"Expected scores of members and of non-members, got {planted.member.size} of {side} alone.")
+    estimators = default_estimators(planted) if estimator is None else (registry.build(registry.ESTIMATORS, estimator),)
+    bounds = tuple(chosen.bound(planted, delta, confidence, seed=seed) for chosen in estimators)
+    because = why_default(planted) if estimator is None else f"Estimator {estimator} was asked for."
+    auc = auc_interval(planted, seed)
+    verdict = None
+    if claim is not None:
+        references = scores.select(scores.reference)
+        attack = AttackResult(
+            attack="scores",
+            family="membership",
+            access="unknown",
+            queries=float("nan"),
+            scores=planted,
+            auc=auc,
+            bounds=bounds[:1],
+            seen_p=association_p_value(planted),
+            reference_p=association_p_value(references) if references.ids else None,
+        )
+        verdict = judge(claim, [attack], _controls(attack), planted.models, planted.models, Policy().least_power)
+    return ScoreAudit(bounds, because, auc, verdict)
+
+
+def _controls(attack: AttackResult) -> Controls:
+    seen = frozenset({attack.attack}) if attack.seen_p < CONTROL_ALARM else frozenset()
+    alarmed = attack.reference_p is not None and attack.reference_p < CONTROL_ALARM
+    return Controls(seen, frozenset({attack.attack}) if alarmed else frozenset(), CONTROL_ALARM)

@@ -1,0 +1,226 @@
+"""The sweep: units of work through joblib, one file each; what is done is not redone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import multiprocessing
+import os
+import platform
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+
+from attacks.base import Attack
+from attacks.scores import Scores
+from audit.config import Experiment
+from audit.plan import AuditWork, CellPlan, manifest_cells, plan
+from audit.store import RunDirectory
+from audit.utility import measure_utility
+from canaries.base import CanarySet
+from canaries.errors import InputError
+from canaries.inclusion import Inclusion
+from canaries.records import Dataset
+
+
+class Progress(Protocol):
+    """Who is told how a sweep goes."""
+
+    def announce(self, message: str) -> None:
+        """What is being prepared."""
+
+    def start(self, total: int, done: int) -> None:
+        """How many models there are in all, and how many were there already."""
+
+    def advance(self, models: int, failed: int) -> None:
+        """That many more are done, or failed."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def announce(self, message: str) -> None:
+        """Nothing."""
+
+    def start(self, total: int, done: int) -> None:
+        """Nothing."""
+
+    def advance(self, models: int, failed: int) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Models of one cell that train together; how many is a matter of speed alone."""
+
+    cell: CellPlan
+    dataset: Dataset
+    canaries: CanarySet
+    attacks: tuple[Attack, ...]
+    attack_seed: int
+    models: tuple[int, ...]
+
+
+def sweep(
+    experiment: Experiment,
+    out: Path,
+    jobs: int = 1,
+    backend: str = "loky",
+    progress: Progress | None = None,
+) -> RunDirectory:
+    """Train and attack every model of the experiment that `out` does not hold yet.
+
+    A unit that fails leaves its traceback in the run directory, and the sweep goes on; run it again to retry.
+
+    Args:
+        experiment: what to run.
+        out: the run directory, made where missing.
+        jobs: how many workers; -1 for one per core.
+        backend: a joblib backend by name: "loky", "threading", "sequential"; "ray" and "dask" where installed.
+        progress: who is told how it goes.
+
+    Raises:
+        InputError: where the experiment does not fit its data.
+        KeyboardInterrupt: on Ctrl-C; what is finished stays.
+    """
+    progress = progress or Silent()
+    _check_backend(backend, jobs)
+    work = plan(experiment, progress.announce)
+    run = RunDirectory(out)
+    run.write_manifest(
+        {
+            "experiment": experiment.plain(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
+            "digests": {w.plan.name: {"data": w.dataset.digest(), "canaries": w.canaries.digest()} for w in work},
+            "cells": manifest_cells(work),
+        }
+    )
+    blocks = list(_blocks(work, run))
+    planned = sum(len(cell.units) for w in work for cell in w.cells)
+    progress.start(planned, planned - sum(len(block.models) for block in blocks))
+    _run(blocks, run, jobs, backend, progress)
+    return run
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results may depend on."""
+    names = ("firedamp", "torch", "opacus", "dp-accounting", "numpy", "scipy", "scikit-learn", "pandas")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def _blocks(work: tuple[AuditWork, ...], run: RunDirectory) -> Iterator[Block]:
+    """Missing models in blocks, all pipelines and epsilons side by side, so that the time left is foreseeable."""
+    ranked: list[tuple[float, int, Block]] = []
+    for w in work:
+        for cell in w.cells:
+            missing = [i for i, unit in enumerate(cell.units) if not run.is_done(cell.audit, unit)]
+            size = cell.trainer.block
+            for start in range(0, len(missing), size):
+                models = tuple(missing[start : start + size])
+                block = Block(cell, w.dataset, w.canaries, w.plan.attacks, w.attack_seed, models)
+                ranked.append((start / len(missing), len(ranked), block))
+    yield from (block for _, _, block in sorted(ranked, key=lambda item: item[:2]))
+
+
+def _run(blocks: list[Block], run: RunDirectory, jobs: int, backend: str, progress: Progress) -> None:
+    if jobs == 1 or len(blocks) <= 1:
+        for block in blocks:
+            progress.advance(*run_block(block, run))
+        return
+    with joblib.parallel_config(backend=backend, n_jobs=jobs):
+        results = joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)(
+            joblib.delayed(run_block)(block, run) for block in blocks
+        )
+        try:
+            for models, failed in results:
+                progress.advance(models, failed)
+        except KeyboardInterrupt:
+            if backend == "loky":
+                joblib.externals.loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            raise
+
+
+def run_block(block: Block, run: RunDirectory) -> tuple[int, int]:
+    """Train and attack the models of one block, and store them; how many are done, and how many failed."""
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer.
+    torch.set_num_threads(1)  # So that sums round alike whatever the number of jobs.
+    try:
+        _train_and_attack(block, run)
+    except Exception:
+        for i in block.models:
+            run.write_failure(block.cell.units[i], traceback.format_exc())
+        return 0, len(block.models)
+    return len(block.models), 0
+
+
+def _train_and_attack(block: Block, run: RunDirectory) -> None:
+    rows = np.array(block.models, dtype=np.intp)
+    coins = block.cell.inclusion
+    inclusion = Inclusion(coins.ids, coins.member[rows], coins.reference, coins.randomised)
+    seeds = [block.cell.seeds[i] for i in block.models]
+    started = time.perf_counter()
+    view = block.cell.trainer.train(block.dataset, block.canaries, inclusion.inserted, seeds)
+    trained = time.perf_counter()
+    observed = {attack.name: attack.observe(view, block.canaries, block.attack_seed) for attack in block.attacks}
+    frames = [_frame(name, Scores.join(seen, block.canaries, inclusion), block) for name, seen in observed.items()]
+    attacked = time.perf_counter()
+    utility = measure_utility(view, block.dataset)
+    scores = pd.concat(frames, ignore_index=True)
+    for position, i in enumerate(block.models):
+        mine = scores[scores["model"] == position].assign(model=i)
+        facts = {
+            "audit": block.cell.audit,
+            "epsilon": block.cell.claim.epsilon,
+            "model": i,
+            "seed": seeds[position],
+            "utility": {name: float(values[position]) for name, values in utility.items()},
+            "train_seconds": (trained - started) / len(rows),
+            "attack_seconds": (attacked - trained) / len(rows),
+            "queries": {name: seen.queries for name, seen in observed.items()},
+        }
+        run.write_unit(block.cell.audit, block.cell.units[i], mine, facts)
+
+
+def _frame(attack: str, scores: Scores, block: Block) -> pd.DataFrame:
+    frame = scores.frame()
+    frame.insert(0, "audit", block.cell.audit)
+    frame.insert(1, "epsilon", block.cell.claim.epsilon)
+    frame.insert(2, "attack", attack)
+    return frame
+
+
+def _check_backend(backend: str, jobs: int) -> None:
+    if jobs == 0 or jobs < -1:
+        raise InputError(f"Expected jobs >= 1, or -1 for one per core, got {jobs}.")
+    registrations: dict[str, Callable[[], None]] = {"ray": _register_ray, "dask": _register_dask}
+    if backend in registrations:
+        try:
+            registrations[backend]()
+        except ImportError:
+            raise InputError(f"Backend '{backend}' is not installed; install it with: firedamp[{backend}].") from None
+    elif backend not in ("loky", "threading", "sequential", "multiprocessing"):
+        raise InputError(f"Unknown backend '{backend}'; allowed: loky, threading, sequential, ray, dask.")
+
+
+def _register_ray() -> None:
+    from ray.util.joblib import register_ray  # type: ignore[import-not-found]  # an extra
+
+    register_ray()
+
+
+def _register_dask() -> None:
+    from distributed import Client  # type: ignore[import-not-found]  # an extra
+
+    Client()

@@ -1,0 +1,135 @@
+"""From bounds and controls to a verdict: REFUTED, NOT_REFUTED or INCONCLUSIVE, and the sentence that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audit.bounds import Bound
+from audit.claim import Claim
+from audit.formatting import lower as shown
+from audit.formatting import upper
+from audit.results import AttackResult, Outcome, Verdict
+
+CONTROL_ALARM = 1e-3
+"""How often, at most, the negative controls of a sound run raise an alarm, over all its tests together."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a run's controls say.
+
+    Attributes:
+        seen: the attacks that saw the canaries without noise (positive control); None where there was no such run.
+        alarms: the attacks that saw canaries which were never inserted (negative control).
+        level: the p-value below which a control counts as seen.
+    """
+
+    seen: frozenset[str] | None
+    alarms: frozenset[str]
+    level: float
+
+
+def read_controls(
+    positive: Sequence[AttackResult] | None, all_attacks: Sequence[AttackResult], level: float
+) -> Controls:
+    """Controls from the attacks on models without noise, and from every attack's never-inserted canaries."""
+    seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < level)
+    alarms = frozenset(a.attack for a in all_attacks if a.reference_p is not None and a.reference_p < level)
+    return Controls(seen, alarms, level)
+
+
+def judge(
+    claim: Claim,
+    attacks: Sequence[AttackResult],
+    controls: Controls,
+    models_done: int,
+    models_planned: int,
+    least_power: float,
+) -> Verdict:
+    """Hold the bounds of one cell against its claim.
+
+    Bounds that assume the shape of the trade-off curve are shown elsewhere and not used here: DP-SGD need not have
+    that shape, and a claim must not be refuted by an assumption. Their confidence must be simultaneous already.
+    """
+    bounds = [bound for attack in attacks for bound in attack.bounds if not bound.parametric]
+    best = max(bounds, key=lambda bound: bound.epsilon, default=None)
+    lower = best.epsilon if best else 0.0
+    ceiling = max((bound.ceiling for bound in bounds), default=0.0)
+
+    def verdict(outcome: Outcome, reason: str) -> Verdict:
+        return Verdict(outcome, reason, lower, ceiling)
+
+    if controls.alarms:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"Attack {_names(controls.alarms)} saw canaries that were never inserted (p < {controls.level:.2g}): "
+            "the audit itself is broken.",
+        )
+    if best is not None and lower > claim.epsilon:
+        return verdict(Outcome.REFUTED, _refuted(best, claim, attacks))
+    if models_done < models_planned:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"{models_planned - models_done} of {models_planned} models are missing; run the sweep again.",
+        )
+    if best is None:
+        return verdict(Outcome.INCONCLUSIVE, "No estimator gave a bound that is free of curve assumptions.")
+    if controls.seen is None:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"Epsilon is at least {shown(lower)}, but there was no positive control: whether these attacks could see "
+            "anything is unknown.",
+        )
+    able = [attack for attack in attacks if attack.attack in controls.seen and attack.bounds]
+    if not able:
+        return verdict(Outcome.INCONCLUSIVE, "No attack saw the canaries even without noise (positive control).")
+    power = max(bound.ceiling for attack in able for bound in attack.bounds if not bound.parametric)
+    if power < least_power * claim.epsilon:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"With these models and canaries a perfect attack could have shown epsilon {upper(power)} at most, "
+            f"below {least_power:.0%} of the claimed {claim.epsilon:g}.",
+        )
+    return verdict(
+        Outcome.NOT_REFUTED,
+        f"Epsilon is at least {shown(lower)}; {claim.epsilon:g} is claimed; a perfect attack could have shown "
+        f"{upper(power)} at most here.",
+    )
+
+
+def overall(verdicts: Sequence[tuple[str, Verdict]]) -> Verdict:
+    """One verdict over all cells that claim something: refuted if any is, else inconclusive if any is.
+
+    Each comes with what to call its cell.
+    """
+    if not verdicts:
+        return Verdict(
+            Outcome.INCONCLUSIVE, "Nothing claims a finite epsilon, so there is nothing to refute.", 0.0, 0.0
+        )
+    lower = max(verdict.lower_bound for _, verdict in verdicts)
+    ceiling = max(verdict.ceiling for _, verdict in verdicts)
+    for outcome in (Outcome.REFUTED, Outcome.INCONCLUSIVE):
+        hit = [(name, verdict) for name, verdict in verdicts if verdict.outcome is outcome]
+        if hit:
+            name, first = hit[0]
+            more = f" {len(hit) - 1} more cell(s) alike." if len(hit) > 1 else ""
+            return Verdict(outcome, f"{name}: {first.reason}{more}", lower, ceiling)
+    return Verdict(
+        Outcome.NOT_REFUTED,
+        f"No lower bound is above its claim in {len(verdicts)} cell(s); the controls are as they should be.",
+        lower,
+        ceiling,
+    )
+
+
+def _refuted(best: Bound, claim: Claim, attacks: Sequence[AttackResult]) -> str:
+    attack = next(a.attack for a in attacks if best in a.bounds)
+    return (
+        f"Epsilon is at least {shown(best.epsilon)} (attack {attack}, estimator {best.estimator}, confidence "
+        f"{best.confidence:.4g}); {claim.epsilon:g} is claimed."
+    )
+
+
+def _names(names: frozenset[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names))

@@ -1,0 +1,156 @@
+"""The page: everything is there, nothing is loaded, and nothing that a user wrote becomes markup."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from audit import plots
+from audit.formatting import confidence, lower, upper
+from audit.report import render, write_report
+from audit.results import Outcome, RunResult
+
+VOID = {"meta", "img", "br", "source"}
+EVIL_TAG = "<script>alert"
+
+
+class Page(HTMLParser):
+    """Tags, attributes, and the text of the page; checks that tags nest."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.headings: list[str] = []
+        self.words: list[str] = []
+        self.feed(source)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "action", "data")]
+        assert not any(key.startswith("on") for key, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the words: the plots take most of the time."""
+    monkeypatch.setattr(plots, "figures", lambda *_: {})
+
+
+def test_every_bound_appears_with_what_it_needs(result: RunResult, page: str):
+    text = Page(page).text
+    for cell in result.cells:
+        for attack in cell.attacks:
+            for bound in attack.bounds:
+                assert f"{lower(bound.epsilon)} (≤ {upper(bound.ceiling)})" in text
+                assert f"{attack.attack} · {bound.estimator}" in text
+                assert all(words in text for words in (*bound.assumptions, *bound.corrected_for))
+                assert f"δ 1e-5 · confidence {confidence(bound.confidence)} · adjacency {bound.adjacency}" in text
+    assert "models 24, canaries 8, members 96, non members 96" in text
+    assert "at ε = 8: models 24, guessed 3" in text
+
+
+def test_sections_come_in_order(page: str):
+    assert Page(page).headings == [
+        "NOT REFUTED",
+        "How to read this",
+        "Verdicts",
+        "Attacks",
+        "Extraction of secrets",
+        "Every bound, with what it needs",
+        "Extraction and exposure against ε",
+        "ROC",
+        "Utility",
+        "What was claimed",
+        "How the run was made",
+        "Failed units",
+    ]
+
+
+def test_it_says_what_the_numbers_mean(result: RunResult, page: str):
+    text = Page(page).text
+    assert result.verdict.reason in text
+    assert "A weak attack proves nothing" in text
+    assert "16 copies are covered by ε = 128" in text
+    assert "23 of 24 models" in text
+    assert "seen: p <1e-6" in text
+    assert "96.0% (88.0–100%)" in text
+    assert "RuntimeError: loss is not finite" in text
+    assert '"epsilons": [ 1, 2, 4, 8, "inf" ]' in text
+    assert "versions.numpy 2.3.1" in text
+
+
+def test_nothing_is_loaded_from_anywhere(page: str):
+    parsed = Page(page)
+    assert "script" not in parsed.tags
+    assert "link" not in parsed.tags
+    outside = [link for link in parsed.links if not link.startswith(("data:image/svg+xml;base64,", "#"))]
+    assert outside == []
+    assert "default-src 'none'" in page
+    images = [base64.b64decode(link.split(",")[1]) for link in parsed.links if link.startswith("data:")]
+    assert len(images) == 8
+    assert all(b"<svg" in image for image in images)
+
+
+def test_text_from_users_is_escaped(hostile: RunResult, without_plots: None):
+    source = render(hostile)
+    parsed = Page(source)
+    assert "script" not in parsed.tags
+    assert EVIL_TAG not in source
+    assert parsed.text.count(EVIL_TAG) >= 20
+    assert not [link for link in parsed.links if "evil" in link]
+    assert "{{ 7 * 7 }}" in parsed.text
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_the_banner_shows_the_outcome(empty: RunResult, outcome: Outcome):
+    source = render(replace(empty, verdict=replace(empty.verdict, outcome=outcome)))
+    assert f'class="banner {outcome.lower().replace("_", "-")}"' in source
+    assert f"<h2>{outcome.replace('_', ' ')}</h2>" in source
+
+
+def test_a_run_with_nothing_in_it_is_a_short_page(empty: RunResult):
+    parsed = Page(render(replace(empty, config={}, provenance={})))
+    assert parsed.headings == ["INCONCLUSIVE", "How to read this", "How the run was made"]
+    assert "img" not in parsed.tags
+
+
+def test_pipelines_with_different_epsilons_share_a_table(result: RunResult, without_plots: None):
+    cells = (result.cells[0], result.cells[4], result.cells[7])
+    text = Page(render(replace(result, cells=cells))).text
+    assert "pydoc text –" in text
+
+
+def test_what_is_not_a_number_is_a_dash(result: RunResult, without_plots: None):
+    attack = result.cells[0].attacks[0]
+    nan = replace(attack.auc, value=math.nan, low=math.nan, high=math.nan)
+    odd = replace(attack, auc=nan, seen_p=math.nan, reference_p=None, bounds=())
+    source = render(replace(result, cells=(replace(result.cells[0], attacks=(odd,)),)))
+    assert "nan" not in Page(source).text.lower()
+
+
+def test_written_files_are_the_same_again(result: RunResult, without_plots: None, tmp_path: Path):
+    path = write_report(result, tmp_path / "new" / "report.html")
+    assert path.read_text(encoding="utf-8") == render(result)
