@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from canaries.errors import InputError
 
@@ -98,7 +99,10 @@ def build(kind: Kind, spec: object) -> Any:
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
-        raise InputError(f"Expected the name of a {kind.label}, or a table with its name and fields, got {spec!r}.")
+        article = "an" if kind.label[0] in "aeiou" else "a"
+        raise InputError(
+            f"Expected the name of {article} {kind.label}, or a table with its name and fields, got {_toml(spec)}."
+        )
     fields = {key: _frozen(value) for key, value in spec.items() if key != "name"}
     cls = resolve(kind, spec["name"])
     allowed = {f.name for f in dataclasses.fields(cls) if f.init}
@@ -106,18 +110,22 @@ def build(kind: Kind, spec: object) -> Any:
         if key not in allowed:
             raise InputError(unknown_key(key, allowed, f"{kind.label} '{spec['name']}'"))
     where = f"{kind.label.capitalize()} '{spec['name']}'"
+    if missing := [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in fields]:
+        raise InputError(f"{where}: Key '{missing[0]}' is missing.")
     try:
         return cls(**{key: _field(cls, key, value) for key, value in fields.items()})
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    except TypeError as error:  # A field without a default.
+    except TypeError as error:  # An abstract class.
         raise InputError(f"{where}: {error}.") from None
 
 
 def identity(plugin: Any) -> dict[str, Any]:
-    """A plug-in as plain data: its name and every field, nested plug-ins likewise."""
+    """A plug-in as plain data, from which `build` makes it again: its name and every field, nested ones likewise."""
+    cls = type(plugin)
+    ours = any(_inside(cls, package) for package in ("canaries", "attacks", "audit"))
     values = {f.name: getattr(plugin, f.name) for f in dataclasses.fields(plugin) if f.init}
-    return {"name": plugin.name} | {
+    return {"name": plugin.name if ours else f"{cls.__module__}:{cls.__qualname__}"} | {
         key: identity(value) if dataclasses.is_dataclass(value) else _plain(value) for key, value in values.items()
     }
 
@@ -138,8 +146,26 @@ def sentence(error: ValidationError, prefix: str = "") -> str:
         return f"{where}: {raised}" if where else str(raised)
     if first["type"] == "missing":
         return f"Key '{where}' is missing."
-    message = first["msg"].removeprefix("Input should be ")
-    return f"Key '{where}': expected {message}, got {first['input']!r}."
+    return f"Key '{where}': expected {_expected(first)}, got {_toml(first['input'])}."
+
+
+def _expected(error: ErrorDetails) -> str:
+    """What pydantic would have allowed, in the words of a TOML file."""
+    ctx = error.get("ctx", {})
+    words = {
+        "too_short": f"at least {ctx.get('min_length')} entries" if ctx.get("min_length") != 1 else "at least 1 entry",
+        "string_too_short": "a string that is not empty",
+        "string_pattern_mismatch": f"a string that matches {ctx.get('pattern')}",
+        "tuple_type": "a list",
+        "dict_type": "a table",
+        "model_type": "a table",
+    }
+    return words.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+
+
+def _toml(value: Any) -> str:
+    """A value as a user wrote it: lists, which were made tuples, are lists again."""
+    return repr(_plain(value))
 
 
 def _field(cls: type[Any], key: str, value: Any) -> Any:
@@ -158,7 +184,7 @@ def _third_party(kind: Kind, name: str) -> type[Any]:
     try:
         module: ModuleType = importlib.import_module(module_name)
         cls = getattr(module, attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # The last two: no module's name.
         raise InputError(f"Cannot load {kind.label} '{name}': {error}.") from None
     if not (isinstance(cls, type) and issubclass(cls, kind.base_class()) and dataclasses.is_dataclass(cls)):
         raise InputError(
@@ -174,6 +200,10 @@ def _concrete(base: type[Any]) -> list[type[Any]]:
     return found
 
 
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
 def _inside(cls: type[Any], package: str) -> bool:
     return cls.__module__ == package or cls.__module__.startswith(package + ".")
 
@@ -183,4 +213,6 @@ def _frozen(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -62,12 +62,12 @@ class SequentialTrainer(SweepTrainer):
             raise InputError(f"Expected steps >= 1, got {self.steps}.")
         if not 0 < self.sample_rate <= 1:
             raise InputError(f"Expected sample_rate in (0, 1], got {self.sample_rate}.")
-        if not self.learning_rate > 0:
-            raise InputError(f"Expected learning_rate > 0, got {self.learning_rate}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"Expected a finite learning_rate > 0, got {self.learning_rate}.")
         if not 0 <= self.momentum < 1:
             raise InputError(f"Expected momentum in [0, 1), got {self.momentum}.")
-        if not self.weight_decay >= 0:
-            raise InputError(f"Expected weight_decay >= 0, got {self.weight_decay}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"Expected a finite weight_decay >= 0, got {self.weight_decay}.")
 
     @abstractmethod
     def prepare(

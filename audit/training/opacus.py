@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -34,10 +35,10 @@ class Opacus(SequentialTrainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.max_grad_norm > 0:
-            raise InputError(f"Expected max_grad_norm > 0, got {self.max_grad_norm}.")
-        if not self.noise_multiplier >= 0:
-            raise InputError(f"Expected noise_multiplier >= 0, got {self.noise_multiplier}.")
+        if not 0 < self.max_grad_norm < math.inf:
+            raise InputError(f"Expected a finite max_grad_norm > 0, got {self.max_grad_norm}.")
+        if not 0 <= self.noise_multiplier < math.inf:
+            raise InputError(f"Expected a finite noise_multiplier >= 0, got {self.noise_multiplier}.")
 
     @property
     def mechanism(self) -> DPSGD:
