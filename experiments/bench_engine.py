@@ -19,6 +19,7 @@ import multiprocessing as mp
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
 import warnings
@@ -52,7 +53,10 @@ from canaries.records import ArrayRecords
 
 RECORDS, TOKENS, LENGTH = 4096, 46, 40
 BATCH = {"mlp": 256, "cnn": 256, "ngram": 128, "gru": 128}
-KEEP_FREED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+ALLOCATORS: dict[str, dict[str, str]] = {
+    "default": {},
+    "malloc": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)},
+}
 
 
 class RecurrentText(nn.Module):
@@ -203,14 +207,14 @@ def timed(train: Train, steps: int) -> tuple[float, int]:
 
 def bench(name: str, ensembles: list[int], rounds: int, seconds: float) -> list[dict[str, Any]]:
     """One row for each method and number of models."""
-    spawn = mp.get_context("spawn")
+    fork = mp.get_context("fork")
     cells = [(m, 1) for m in METHODS] + [("ensemble", k) for k in ensembles]
     pipes: dict[tuple[str, int], Connection] = {}
     rows: dict[tuple[str, int], list[tuple[float, float]]] = {cell: [] for cell in cells}
     processes = []
     for cell in cells:
-        here, there = spawn.Pipe()
-        process = spawn.Process(target=worker, args=(there, name, *cell, seconds), daemon=True)
+        here, there = fork.Pipe()
+        process = fork.Process(target=worker, args=(there, name, *cell, seconds), daemon=True)
         process.start()
         processes.append(process)
         refused = here.recv()
@@ -262,17 +266,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--allocator", choices=("both", *ALLOCATORS), default="both")
     given = parser.parse_args()
+    if given.allocator == "both":
+        print(f"{cpu()}, one core, torch {torch.__version__}, {platform.system()}", flush=True)
+        for name, environment in ALLOCATORS.items():
+            command = [sys.executable, __file__, *sys.argv[1:], "--allocator", name]
+            subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, check=True)
+        return
     given.out.mkdir(parents=True, exist_ok=True)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    ensembles = [int(k) for k in given.ensembles.split(",")]
-    print(f"{cpu()}, one core, torch {torch.__version__}, {platform.system()}")
-    for suffix, title, environment in (("", "default allocator", {}), ("-malloc", "allocator keeps memory", KEEP_FREED)):
-        os.environ.update(environment)
-        rows = [r for n in given.models.split(",") for r in bench(n, ensembles, given.rounds, given.seconds)]
-        table = pd.DataFrame(rows)
-        table.to_csv(given.out / f"engine{suffix}.csv", index=False)
-        show(table, title)
+    rows: list[dict[str, Any]] = []
+    for model in given.models.split(","):
+        rows += bench(model, [int(k) for k in given.ensembles.split(",")], given.rounds, given.seconds)
+        suffix = "" if given.allocator == "default" else f"-{given.allocator}"
+        pd.DataFrame(rows).to_csv(given.out / f"engine{suffix}.csv", index=False)
+    show(pd.DataFrame(rows), f"allocator: {given.allocator}")
 
 
 def cpu() -> str:

@@ -155,8 +155,10 @@ class _Group:
                 checkpoints[step + 1] = self.parameters.cpu().clone()
         shape = (len(self.members), self.recipe.steps, 0)
         products, norms = (
-            torch.stack(list(values), 1).double().cpu().numpy() for values in zip(*watched, strict=True)
-        ) if watched else (np.empty(shape), np.empty(shape))
+            (torch.stack(list(values), 1).double().cpu().numpy() for values in zip(*watched, strict=True))
+            if watched
+            else (np.empty(shape), np.empty(shape))
+        )
         return Trained(self.parameters.cpu(), checkpoints, products, norms)
 
     def _privatised(self, step: int) -> None:
@@ -191,26 +193,27 @@ class _Group:
         """Per-example gradients of the records at `index` [models, examples]."""
         where = index.to(self.gradient.device).flatten()
         x, y = self.task.inputs.index_select(0, where), self.task.targets.index_select(0, where)
-        layout = Layout(*index.shape)
+        models, count = index.shape
+        layout = Layout(models, count)
         if moves is not None and self.recipe.augmentations > 1:
-            layout = Layout(*index.shape, self.recipe.augmentations)
+            layout = Layout(models, count, self.recipe.augmentations)
             x = self.augmentation.apply(x, moves.flatten(0, 1).to(x.device))
             y = y.repeat_interleave(self.recipe.augmentations, 0)
         return per_example(self.stacked, self.named, x, y, layout, self.task.loss)
 
     def _finish(self, expected: float) -> None:
         """Add noise of standard deviation sigma C per coordinate, each model's from its own stream; then divide."""
-        scale = self.recipe.noise_multiplier * self.recipe.max_grad_norm
-        if scale:
+        if self.recipe.noise_multiplier:
             for row, stream in zip(self.noise, self.noises, strict=True):
                 row.normal_(generator=stream)
+            scale = self.recipe.noise_multiplier * self.recipe.max_grad_norm
             self.gradient.add_(self.noise.to(self.gradient), alpha=scale)
         self.gradient.div_(expected)
 
     def _watched(self) -> tuple[Tensor, Tensor]:
         """[models, watched]: inner products with the update, and norms before clipping. No augmentation."""
         products, norms = [], []
-        for records in torch.from_numpy(self.watch.records).split(self.portion):
+        for records in torch.split(torch.from_numpy(self.watch.records), self.portion):
             examples = self._examples(records.expand(len(self.members), -1), None)
             with torch.no_grad():
                 factors = examples.clip_factors(self.recipe.max_grad_norm)

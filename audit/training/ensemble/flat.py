@@ -23,8 +23,10 @@ class Flat:
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """[models, shape...] by name, sharing memory with `flat`."""
         sizes = [math.prod(s) for s in self.shapes.values()]
-        parts = flat.split(sizes, dim=1)
-        return {n: p.unflatten(1, s) if s else p[:, 0] for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
+        parts = torch.split(flat, sizes, dim=1)
+        return {
+            n: torch.unflatten(p, 1, s) if s else p[:, 0] for (n, s), p in zip(self.shapes.items(), parts, strict=True)
+        }
 
     def row(self, module: nn.Module) -> Tensor:
         """[size]: the values of a module's parameters."""

@@ -54,7 +54,7 @@ class Stacked:
             return
         names = {local: self._names[id(p)] for local, p in layer.named_parameters(remove_duplicate=False)}
         rule = kind(layer, names)
-        layer.forward = rule  # type: ignore[method-assign]
+        layer.forward = rule
         self._rules.append(rule)
 
     def moved(self, device: str, dtype: torch.dtype) -> Stacked:

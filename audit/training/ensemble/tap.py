@@ -32,7 +32,6 @@ class Tap:
         """Leave a gradient here."""
         self._gradient = gradient
 
-
     def follow(self, leader: Tap) -> None:
         """Hold whatever `leader` holds."""
         self._leader = leader

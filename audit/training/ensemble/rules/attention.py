@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +60,7 @@ class AttentionRule(Rule[nn.MultiheadAttention]):
             parts = list(self._linear(tape, inputs[0], "in_proj_weight", "in_proj_bias").chunk(3, -1))
         else:
             parts = [self._linear(tape, x, "in_proj_weight", "in_proj_bias", i) for i, x in enumerate(inputs)]
-        return [p.unflatten(-1, (self.layer.num_heads, -1)).transpose(1, 2) for p in parts]
+        return [torch.unflatten(p, -1, (self.layer.num_heads, -1)).transpose(1, 2) for p in parts]
 
     def _linear(self, tape: Tape, x: Tensor, weight: str, bias: str, third: int | None = None) -> Tensor:
         """A linear layer, or the `third` third of the packed one."""
@@ -91,7 +90,7 @@ def _mask(padding: Tensor | None, attention: Tensor | None, heads: int, q: Tenso
     if attention is not None:
         total = _additive(attention, q)
         if total.ndim == 3:
-            total = total.unflatten(0, (-1, heads))
+            total = torch.unflatten(total, 0, (-1, heads))
     if padding is not None:
         hidden = _additive(padding, q)[:, None, None, :]
         total = hidden if total is None else total + hidden

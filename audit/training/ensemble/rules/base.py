@@ -89,10 +89,7 @@ class Rule(ABC, Generic[LayerT]):
 def product(layout: Layout, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """One product per model: x [rows, ..., inputs], weight [models, outputs, inputs] -> [rows, ..., outputs]."""
     flat = layout.per_model(x)
-    if bias is None:
-        y = torch.bmm(flat, weight.mT)
-    else:
-        y = torch.baddbmm(bias.unsqueeze(1), flat, weight.mT)
+    y = torch.bmm(flat, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), flat, weight.mT)
     return y.view(*x.shape[:-1], weight.shape[1])
 
 

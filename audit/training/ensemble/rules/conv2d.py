@@ -66,7 +66,9 @@ class Window:
             for i in range(kr):
                 for j in range(kc):
                     top, left = i * dr, j * dc
-                    out[:, i, j] = x[:, :, top : top + sr * (rows - 1) + 1 : sr, left : left + sc * (columns - 1) + 1 : sc]
+                    out[:, i, j] = x[
+                        :, :, top : top + sr * (rows - 1) + 1 : sr, left : left + sc * (columns - 1) + 1 : sc
+                    ]
             return out.view(n, kr * kc * c, rows * columns).mT
         x = x.contiguous(memory_format=torch.channels_last)
         image, channel, row, column = x.stride()
@@ -92,7 +94,7 @@ class _Convolve(torch.autograd.Function):
             return (None,) * 6
         x, weight = ctx.saved_tensors
         window, models = ctx.window, weight.shape[0]
-        g = gradients[0].unflatten(1, window.output(*x.shape[2:])).permute(0, 3, 1, 2)
+        g = torch.unflatten(gradients[0], 1, window.output(*x.shape[2:])).permute(0, 3, 1, 2)
         options = (None, window.stride, (0, 0), window.dilation, False, (0, 0), 1, (True, False, False))
         parts = [
             torch.ops.aten.convolution_backward(gk, xk, wk, *options)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from audit.training.ensemble.terms import Dense
 def say_once(kind: str) -> None:
     """Tell the user, once for each kind of layer, that it has no rule."""
     warnings.warn(
-        f"Layer {kind} has no rule of its own: its per-example gradients are materialised by vmap(grad), which is slow.",
+        f"Layer {kind} has no rule of its own: vmap(grad) materialises its per-example gradients, which is slow.",
         stacklevel=2,
     )
 
@@ -35,9 +36,9 @@ class FallbackRule(Rule[nn.Module]):
     def forward(self, tape: Tape, *args: Any, **kwargs: Any) -> Tensor:
         """Tensors of [rows, ...] are split by example; other arguments go to every example as they are."""
         parameters = {local: self.parameter(tape, local) for local in self.names}
-        rows = tape.layout.rows
+        rows, models = tape.layout.rows, tape.layout.models
         batched = [isinstance(a, Tensor) and a.ndim > 0 and a.shape[0] == rows for a in args]
-        split = [a.unflatten(0, (tape.layout.models, -1)) if b else a for a, b in zip(args, batched, strict=True)]
+        split = [torch.unflatten(a, 0, (models, -1)) if b else a for a, b in zip(args, batched, strict=True)]
         axes = (0, *(0 if b else None for b in batched))
         one = vmap(lambda p, *xs: self._run(p, xs, kwargs), in_dims=axes)
         y = one(parameters, *split).flatten(0, 1)
@@ -46,16 +47,16 @@ class FallbackRule(Rule[nn.Module]):
         y, tap = tape.tapped(y)
         gradients = self._gradients(tape, tap, parameters, split, batched, kwargs)
         for local, name in self.names.items():
-            tape.add(name, Dense(tape.layout, tap, lambda _, local=local: gradients()[local]))  # type: ignore[misc]
+            tape.add(name, Dense(tape.layout, tap, functools.partial(_picked, gradients, local)))
         return y
 
     def _run(self, parameters: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         replaced = self.layer.forward
-        self.layer.forward = self._forward  # type: ignore[method-assign]
+        self.layer.forward = self._forward
         try:
             return functional_call(self.layer, parameters, args, kwargs)
         finally:
-            self.layer.forward = replaced  # type: ignore[method-assign]
+            self.layer.forward = replaced
 
     def _gradients(
         self,
@@ -79,8 +80,12 @@ class FallbackRule(Rule[nn.Module]):
 
         @functools.cache
         def compute() -> dict[str, Tensor]:
-            g = tap.gradient.unflatten(0, (layout.models, -1))
+            g = torch.unflatten(tap.gradient, 0, (layout.models, -1))
             every = vmap(vmap(one, in_dims=(None, 0, *mask)), in_dims=(0, 0, *mask))(parameters, g, *kept)
-            return {n: v.unflatten(1, (layout.examples, layout.views)).sum(2) for n, v in every.items()}
+            return {n: torch.unflatten(v, 1, (layout.examples, layout.views)).sum(2) for n, v in every.items()}
 
         return compute
+
+
+def _picked(gradients: Callable[[], dict[str, Tensor]], local: str, _: Tensor) -> Tensor:
+    return gradients()[local]

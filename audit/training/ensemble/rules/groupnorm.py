@@ -24,7 +24,7 @@ class _GroupNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, anchor: Tensor, groups: int, eps: float, taps: Any
     ) -> Tensor:
-        """x is [rows, positions, channels], scale and shift are [rows, channels]."""
+        """Of x [rows, positions, channels], scale and shift [rows, channels]."""
         n, positions, channels = x.shape
         size = positions * channels // groups
         sums, squares = (s.view(n, groups, -1).sum(2) / size for s in (x.sum(1), (x * x).sum(1)))

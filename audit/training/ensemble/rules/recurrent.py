@@ -16,7 +16,7 @@ RecurrentT = TypeVar("RecurrentT", bound=nn.RNNBase)
 
 
 class RecurrentRule(Rule[RecurrentT]):
-    """Input and hidden weights are linear layers over time: inputs x_t and h_{t-1}, outputs the gates before activation.
+    """Input and hidden weights are linear layers over time, of inputs x_t and h_{t-1}, giving gates before activation.
 
     Backward through time leaves both gates' gradients in taps; the rest is `Outer` and `Dense` terms.
     """
@@ -70,8 +70,8 @@ class RecurrentRule(Rule[RecurrentT]):
         taps = (Tap(), Tap())
         y, hidden, last = self.scan(
             tape,
-            projected.unflatten(0, (models, -1)),
-            start.unflatten(1, (models, -1)),
+            torch.unflatten(projected, 0, (models, -1)),
+            torch.unflatten(start, 1, (models, -1)),
             self.parameter(tape, f"weight_hh_{suffix}"),
             self.optional(tape, f"bias_hh_{suffix}"),
             taps,

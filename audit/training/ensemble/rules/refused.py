@@ -17,7 +17,9 @@ def refuse(name: str, layer: nn.Module) -> None:
     """
     said = f"Layer '{name}' ({type(layer).__name__})"
     if isinstance(layer, _BatchNorm):
-        raise InputError(f"{said} mixes the examples of a batch, so no example has a gradient of its own: use GroupNorm.")
+        raise InputError(
+            f"{said} mixes the examples of a batch, so no example has a gradient of its own: use GroupNorm."
+        )
     if isinstance(layer, _NormBase) and layer.track_running_stats:
         raise InputError(f"{said} keeps statistics of the training data outside the privatised gradients.")
     dropout = getattr(layer, "p", 0.0) if isinstance(layer, nn.modules.dropout._DropoutNd) else 0.0
