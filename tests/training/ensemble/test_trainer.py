@@ -50,7 +50,7 @@ def test_a_model_depends_on_its_row_and_seed_alone() -> None:
 @pytest.mark.parametrize("initial", ["shared", "pretrained"])
 def test_initial_parameters(initial) -> None:  # type: ignore[no-untyped-def]
     dataset, canaries = data()
-    trainer = replace(TRAINER, initial=initial, pretrain_steps=200, learning_rate=1e-12)
+    trainer = replace(TRAINER, initial=initial, pretrain_steps=1000, learning_rate=1e-12)
     p = trainer.train(dataset, canaries, ROWS[:2], [1, 2]).probabilities(dataset.test.x)
     np.testing.assert_allclose(p[0], p[1], rtol=1e-4, atol=1e-6)
     accuracy = (p[0].argmax(1) == dataset.test.y).mean()
