@@ -8,53 +8,64 @@ import torch
 from torch import Tensor, nn
 
 from audit.training.ensemble.rules.base import Tape
-from audit.training.ensemble.rules.recurrent import RecurrentRule, gates
+from audit.training.ensemble.rules.recurrent import RecurrentRule, over_time
 from audit.training.ensemble.tap import Tap
 
 
 class _Scan(torch.autograd.Function):
-    """i, f, o = sigmoid(...); g = tanh(...); c' = f c + i g; h' = o tanh(c') (Hochreiter & Schmidhuber 1997)."""
+    """i, f, o = sigmoid(...); g = tanh(...); c' = f c + i g; h' = o tanh(c') (Hochreiter & Schmidhuber 1997).
+
+    As for the GRU, the factors of dc and dh in the gates' gradients are computed for all steps at once.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, projected: Tensor, start: Tensor, anchor: Tensor, weight: Tensor, bias: Tensor, tap: Tap
     ) -> tuple[Tensor, Tensor, Tensor]:
-        models, n, time, _ = projected.shape
-        (h, c), hidden, transposed = start, start.shape[-1], weight.mT
-        active = projected.new_empty(time, models, n, 6 * hidden)
-        before, out = (projected.new_empty(models, n, time, hidden) for _ in range(2))
-        for t in range(time):
-            before[:, :, t] = h
-            both = torch.baddbmm(bias, h, transposed).add_(projected[:, :, t])
-            now = active[t]
-            torch.sigmoid(both, out=now[..., : 4 * hidden])
-            torch.tanh(both[..., 2 * hidden : 3 * hidden], out=now[..., 2 * hidden : 3 * hidden])
-            i, f, g, o, old, bounded = gates(now, 6)
-            old.copy_(c)
-            c = torch.addcmul(f * c, i, g)
-            torch.tanh(c, out=bounded)
-            h = o * bounded
-            out[:, :, t] = h
-        ctx.save_for_backward(active, weight)
+        models, n, time, width = projected.shape
+        hidden, transposed = width // 4, weight.mT
+        x = projected.movedim(2, 0) + bias
+        gates = torch.empty_like(x)
+        states, cells = (x.new_empty(time + 1, models, n, hidden) for _ in range(2))
+        bounded = x.new_empty(time, models, n, hidden)
+        states[0], cells[0] = start
+        parts = gates.chunk(4, -1)
+        several = (states, states[1:], cells, cells[1:], bounded, x, gates, *parts)
+        for h, h_new, c, c_new, t, now, both, i, f, g, o in zip(*(s.unbind(0) for s in several), strict=False):
+            torch.baddbmm(now, h, transposed, out=both)
+            candidate = torch.tanh(g)
+            torch.sigmoid(both, out=both)
+            g.copy_(candidate)
+            torch.addcmul(f * c, i, g, out=c_new)
+            torch.tanh(c_new, out=t)
+            torch.mul(o, t, out=h_new)
+        ctx.save_for_backward(gates, cells, bounded, weight)
         ctx.tap = tap
+        before, after = (over_time(s) for s in (states[:-1], states[1:]))
         ctx.mark_non_differentiable(before)
-        return out, before, torch.stack([h, c])
+        return after, before, torch.stack([states[-1], cells[-1]])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        active, weight = ctx.saved_tensors
-        g_out, _, g_last = gradients
-        (dh, dc), (time, models, n, six) = g_last, active.shape
-        of_gates = active.new_empty(models, n, time, six // 6 * 4)
-        for t in reversed(range(time)):
-            i, f, g, o, old, bounded = gates(active[t], 6)
-            dh = dh + g_out[:, :, t]
-            dc = dc + dh * o * (1 - bounded * bounded)
-            parts = (dc * g * (i - i * i), dc * old * (f - f * f), dc * i * (1 - g * g), dh * bounded * (o - o * o))
-            step = torch.cat(parts, -1)
-            of_gates[:, :, t] = step
-            dc = dc * f
-            dh = torch.bmm(step, weight)
+        gates, cells, bounded, weight = ctx.saved_tensors
+        g_out, _, (dh, dc) = gradients
+        i, f, g, o = gates.chunk(4, -1)
+        of_cell = torch.stack([g * (i - i * i), cells[:-1] * (f - f * f), i * (1 - g * g)], -2)
+        of_state = bounded * (o - o * o)
+        through = o * (1 - bounded * bounded)
+        steps = torch.unflatten(torch.empty_like(gates), -1, (4, gates.shape[-1] // 4))
+        sequence = (
+            g_out.movedim(2, 0), through, of_cell, of_state, f,
+            steps[..., :3, :], steps[..., 3, :], steps.flatten(-2),
+        )  # fmt: skip
+        for grad, t, cell, state, keep, three, one, flat in zip(*(reversed(s.unbind(0)) for s in sequence), strict=True):
+            dh = dh + grad
+            dc = torch.addcmul(dc, dh, t)
+            torch.mul(cell, dc.unsqueeze(-2), out=three)
+            torch.mul(state, dh, out=one)
+            dc = dc * keep
+            dh = torch.bmm(flat, weight)
+        of_gates = over_time(steps.flatten(-2))
         ctx.tap.set(of_gates)
         return of_gates if ctx.needs_input_grad[0] else None, torch.stack([dh, dc]), None, None, None, None
 

@@ -98,6 +98,6 @@ class RecurrentRule(Rule[RecurrentT]):
         return isinstance(layer, nn.RNNBase) and not layer.proj_size
 
 
-def gates(x: Tensor, count: int) -> Any:
-    """[..., count * hidden] -> `count` views of [..., hidden]."""
-    return x.chunk(count, -1)
+def over_time(x: Tensor) -> Tensor:
+    """[time, models, n, ...] -> [models, n, time, ...], contiguous."""
+    return x.movedim(0, 2).contiguous()
