@@ -86,6 +86,7 @@ class _Convolve(torch.autograd.Function):
         ctx.window = window
         columns = window.unfold(x)
         ctx.mark_non_differentiable(columns)
+        ctx.set_materialize_grads(False)
         return convolve(layout, columns, weight, bias), columns
 
     @staticmethod

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.training.ensemble.rules.base import Tape
-from audit.training.ensemble.rules.recurrent import RecurrentRule, over_time
+from audit.training.ensemble.rules.recurrent import RecurrentRule, given, over_time
 from audit.training.ensemble.tap import Tap
 
 
@@ -47,12 +47,14 @@ class _Scan(torch.autograd.Function):
         ctx.taps = taps
         before, after = (over_time(s) for s in (states[:-1], states[1:]))
         ctx.mark_non_differentiable(before)
+        ctx.set_materialize_grads(False)
         return after, before, states[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         states, rz, c, share, weight = ctx.saved_tensors
         g_out, _, dh = gradients
+        g_out, dh = given(g_out, states[1:].movedim(0, 2)), given(dh, states[0])
         r, z = rz.chunk(2, -1)
         dn = (1 - z) * (1 - c * c)
         dr = dn * share * (r - r * r)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.training.ensemble.rules.base import Tape
-from audit.training.ensemble.rules.recurrent import RecurrentRule, over_time
+from audit.training.ensemble.rules.recurrent import RecurrentRule, given, over_time
 from audit.training.ensemble.tap import Tap
 
 
@@ -43,12 +43,15 @@ class _Scan(torch.autograd.Function):
         ctx.tap = tap
         before, after = (over_time(s) for s in (states[:-1], states[1:]))
         ctx.mark_non_differentiable(before)
+        ctx.set_materialize_grads(False)
         return after, before, torch.stack([states[-1], cells[-1]])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         gates, cells, bounded, weight = ctx.saved_tensors
-        g_out, _, (dh, dc) = gradients
+        g_out, _, last = gradients
+        g_out = given(g_out, bounded.movedim(0, 2))
+        dh, dc = given(last, torch.stack([cells[0]] * 2))
         i, f, g, o = gates.chunk(4, -1)
         of_cell = torch.stack([g * (i - i * i), cells[:-1] * (f - f * f), i * (1 - g * g)], -2)
         of_state = bounded * (o - o * o)

@@ -101,3 +101,8 @@ class RecurrentRule(Rule[RecurrentT]):
 def over_time(x: Tensor) -> Tensor:
     """[time, models, n, ...] -> [models, n, time, ...], contiguous."""
     return x.movedim(0, 2).contiguous()
+
+
+def given(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """The gradient, or zeros of the shape of what it belongs to where the loss does not depend on it."""
+    return torch.zeros((), dtype=like.dtype, device=like.device).expand_as(like) if gradient is None else gradient
