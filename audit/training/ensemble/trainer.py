@@ -55,7 +55,7 @@ class Ensemble(Recipe, SweepTrainer):
 
     @property
     def mechanism(self) -> DPSGD:
-        """Poisson-subsampled Gaussians, composed over the steps.
+        """Poisson-subsampled Gaussians, composed over the steps of every phase of the batch-size schedule.
 
         A shuffled epoch uses each record once, so it is one full-batch Gaussian (parallel composition, for a record
         that is replaced by one of zero gradient).
@@ -63,7 +63,8 @@ class Ensemble(Recipe, SweepTrainer):
         if self.sampling == "shuffled":
             epochs = int(np.ceil(sum(steps * rate for steps, rate in self.phases()) - 1e-9))
             return DPSGD(1.0, max(1, epochs), self.noise_multiplier)
-        return DPSGD(self.sample_rate, self.steps, self.noise_multiplier)
+        (steps, rate), *later = self.phases()
+        return DPSGD(rate, steps, self.noise_multiplier, tuple(later))
 
     def with_noise(self, noise_multiplier: float) -> Self:
         """The same trainer at another noise multiplier."""
