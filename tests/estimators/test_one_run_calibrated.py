@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_inversion_gives_binomial_counts_that_never_fall_with_q() -> None:
     for size, q in ((1, 0.5), (37, 0.9), (5000, 0.73)):
         np.testing.assert_array_equal(_binomial(size, q, uniform), binom.ppf(uniform, size, q))
     grown = [_binomial(60, q, uniform) for q in (0.5, 0.6, 0.8, 0.99, 1.0)]
-    assert all((b >= a).all() for a, b in zip(grown, grown[1:], strict=False))
+    assert all((b >= a).all() for a, b in pairwise(grown))
     assert (grown[-1] == 60).all()
 
 
