@@ -120,6 +120,7 @@ def run(
     for attack in attacks:
         if canaries.kind not in attack.kinds:
             raise InputError(f"Attack '{attack.name}' cannot attack {canaries.kind} canaries.")
+    name = getattr(train, "__name__", "pipeline")
     pipelines = [(claim, train)]
     if control is not None:
         pipelines.append((replace(claim, epsilon=float("inf")), control))
@@ -133,11 +134,11 @@ def run(
                                  tuple(attacks), derive_seed(seed, "attacks"))
             for i in range(models)
         )  # fmt: skip
-        cells.append(_cell(cell_claim, models, crafted, inclusion, attacks, measured, estimators))
+        cells.append(_cell(name, cell_claim, models, crafted, inclusion, attacks, measured, estimators))
     return AuditResult(
         analyse(
             RunScores(
-                name=getattr(train, "__name__", "audit"),
+                name=name,
                 cells=tuple(cells),
                 delta=claim.delta,
                 confidence=confidence,
@@ -204,6 +205,7 @@ def _one(
 
 
 def _cell(
+    name: str,
     claim: Claim,
     models: int,
     canaries: CanarySet,
@@ -225,7 +227,7 @@ def _cell(
         queries[attack.name] = float(seen[0].queries)
     chosen = estimators if estimators is not None else default_estimators(next(iter(scores.values())))
     return CellScores(
-        audit="pipeline",
+        audit=name,
         claim=claim,
         noise_multiplier=None,
         models_planned=models,

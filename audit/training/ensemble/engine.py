@@ -1,0 +1,235 @@
+"""The training loop: many models in lockstep, each with its own records, batches, noise and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audit.training.ensemble.augment import Augmentation
+from audit.training.ensemble.flat import Flat
+from audit.training.ensemble.gradients import Loss, PerExample, per_example
+from audit.training.ensemble.layout import Layout
+from audit.training.ensemble.recipe import Recipe
+from audit.training.ensemble.sampling import SAMPLERS
+from audit.training.ensemble.speed import Speed, tensor_bytes
+from audit.training.ensemble.stacked import Stacked
+from canaries.randomness import derive_seed, generator
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the models are trained on.
+
+    Attributes:
+        inputs: [n, ...], every record that any model trains on.
+        targets: [n, ...].
+        members: for each model, int64[its records], positions in `inputs`; repeated where a record is inserted often.
+        expected_records: what the sample rate is multiplied with to get the expected batch size.
+        loss: each row's loss.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    members: Sequence[NDArray[np.int64]]
+    expected_records: int
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is kept on the way.
+
+    Attributes:
+        every: parameters are kept after every `every` steps; 0 keeps the last ones alone.
+        records: positions in `Task.inputs` whose clipped gradients are multiplied with every update.
+    """
+
+    every: int = 0
+    records: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves.
+
+    Attributes:
+        parameters: [models, size], in the order of `Flat`.
+        checkpoints: by step (1, 2, ...), [models, size].
+        products: float64[models, steps, watched records], inner products of the privatised update (the noisy sum of
+            clipped gradients over the expected batch size) with each watched record's clipped gradient.
+        norms: float64[models, steps, watched records], norms of their gradients before clipping.
+    """
+
+    parameters: Tensor
+    checkpoints: dict[int, Tensor]
+    products: NDArray[np.float64]
+    norms: NDArray[np.float64]
+
+
+def fit(
+    stacked: Stacked,
+    recipe: Recipe,
+    task: Task,
+    seeds: Sequence[int],
+    initial: Tensor,
+    speed: Speed | None = None,
+    watch: Watch | None = None,
+) -> Trained:
+    """Train one model for each seed.
+
+    Model i depends on the recipe, the task's records, `members[i]`, `seeds[i]` and `initial[i]` alone.
+
+    Args:
+        stacked: the model.
+        recipe: how to train.
+        task: the records.
+        seeds: one for each model.
+        initial: [models, size], the parameters to begin with.
+        speed: device and portions.
+        watch: what to keep on the way.
+    """
+    speed, watch = speed or Speed(), watch or Watch()
+    dtype = getattr(torch, recipe.dtype)
+    inputs, targets = (_moved(t, speed.device, dtype) for t in (task.inputs, task.targets))
+    task = Task(inputs, targets, task.members, task.expected_records, task.loss)
+    stacked = stacked.moved(speed.device, dtype)
+    initial = initial.to(speed.device, dtype)
+    rows = speed.rows_for(_bytes_per_row(stacked, recipe, task, initial))
+    expected = max(rate for _, rate in recipe.phases()) * task.expected_records * recipe.augmentations
+    together = speed.models or max(1, min(len(seeds), int(rows / max(1.0, expected))))
+    parts = [
+        _Group(stacked, recipe, task, seeds, slice(k, k + together), initial, watch, rows).run()
+        for k in range(0, len(seeds), together)
+    ]
+    return Trained(
+        torch.cat([p.parameters for p in parts]),
+        {step: torch.cat([p.checkpoints[step] for p in parts]) for step in parts[0].checkpoints},
+        np.concatenate([p.products for p in parts]),
+        np.concatenate([p.norms for p in parts]),
+    )
+
+
+class _Group:
+    """Models that are trained side by side."""
+
+    def __init__(
+        self,
+        stacked: Stacked,
+        recipe: Recipe,
+        task: Task,
+        seeds: Sequence[int],
+        which: slice,
+        initial: Tensor,
+        watch: Watch,
+        rows: int,
+    ) -> None:
+        self.stacked, self.recipe, self.task, self.watch = stacked, recipe, task, watch
+        self.members, seeds = task.members[which], seeds[which]
+        self.flat = Flat(stacked.shapes)
+        self.parameters = initial[which].clone(memory_format=torch.contiguous_format)
+        self.gradient, self.noise = torch.zeros_like(self.parameters), torch.empty(self.parameters.shape)
+        self.named, self.named_gradient = self.flat.views(self.parameters), self.flat.views(self.gradient)
+        kind = SAMPLERS[recipe.sampling]
+        self.samplers = [kind(len(m), generator(s, "batches")) for m, s in zip(self.members, seeds, strict=True)]
+        self.noises = [torch.Generator().manual_seed(derive_seed(s, "noise")) for s in seeds]
+        self.moves = [generator(s, "augmentations") for s in seeds]
+        self.augmentation = Augmentation(recipe.augmentations, recipe.shift, recipe.flip)
+        self.optimiser = recipe.new_optimiser()
+        self.portion = max(1, rows // (len(seeds) * recipe.augmentations))
+
+    def run(self) -> Trained:
+        """All steps."""
+        checkpoints: dict[int, Tensor] = {}
+        watched: list[tuple[Tensor, Tensor]] = []
+        for step in range(self.recipe.steps):
+            self._privatised(step)
+            if len(self.watch.records):
+                watched.append(self._watched())
+            self.optimiser.step(self.parameters, self.gradient, self.recipe.learning_rate_at(step))
+            if self.watch.every and (step + 1) % self.watch.every == 0:
+                checkpoints[step + 1] = self.parameters.cpu().clone()
+        shape = (len(self.members), self.recipe.steps, 0)
+        products, norms = (
+            (torch.stack(list(values), 1).double().cpu().numpy() for values in zip(*watched, strict=True))
+            if watched
+            else (np.empty(shape), np.empty(shape))
+        )
+        return Trained(self.parameters.cpu(), checkpoints, products, norms)
+
+    def _privatised(self, step: int) -> None:
+        """The noisy sum of clipped gradients over the expected batch size, left in `gradient`."""
+        rate = self.recipe.rate_at(step)
+        batches = [sampler.draw(rate) for sampler in self.samplers]
+        longest = max(map(len, batches))
+        index = np.zeros((len(batches), longest), dtype=np.int64)
+        real = np.zeros((len(batches), longest), dtype=np.float64)
+        moves = np.zeros((len(batches), longest, self.recipe.augmentations, 3), dtype=np.int64)
+        for k, (batch, members) in enumerate(zip(batches, self.members, strict=True)):
+            index[k, : len(batch)] = members[batch]
+            real[k, : len(batch)] = 1
+            if self.recipe.augmentations > 1:
+                moves[k, : len(batch)] = self.augmentation.draw(len(batch), self.moves[k])
+        self.gradient.zero_()
+        places, weights, shifts = torch.from_numpy(index), torch.from_numpy(real), torch.from_numpy(moves)
+        for start in range(0, longest, self.portion):
+            part = slice(start, start + self.portion)
+            self._add(places[:, part], weights[:, part], shifts[:, part])
+        self._finish(rate * self.task.expected_records)
+
+    def _add(self, index: Tensor, weights: Tensor, moves: Tensor) -> None:
+        """Add a portion's clipped gradients; `index` and `weights` are [models, examples]."""
+        examples = self._examples(index, moves)
+        with torch.no_grad():
+            factors = examples.clip_factors(self.recipe.max_grad_norm) * weights.to(self.gradient)
+            for name, value in examples.weighted_sum(factors).items():
+                self.named_gradient[name].add_(value)
+
+    def _examples(self, index: Tensor, moves: Tensor | None) -> PerExample:
+        """Per-example gradients of the records at `index` [models, examples]."""
+        where = index.to(self.gradient.device).flatten()
+        x, y = self.task.inputs.index_select(0, where), self.task.targets.index_select(0, where)
+        models, count = index.shape
+        layout = Layout(models, count)
+        if moves is not None and self.recipe.augmentations > 1:
+            layout = Layout(models, count, self.recipe.augmentations)
+            x = self.augmentation.apply(x, moves.flatten(0, 1).to(x.device))
+            y = y.repeat_interleave(self.recipe.augmentations, 0)
+        return per_example(self.stacked, self.named, x, y, layout, self.task.loss)
+
+    def _finish(self, expected: float) -> None:
+        """Add noise of standard deviation sigma C per coordinate, each model's from its own stream; then divide."""
+        if self.recipe.noise_multiplier:
+            for row, stream in zip(self.noise, self.noises, strict=True):
+                row.normal_(generator=stream)
+            scale = self.recipe.noise_multiplier * self.recipe.max_grad_norm
+            self.gradient.add_(self.noise.to(self.gradient), alpha=scale)
+        self.gradient.div_(expected)
+
+    def _watched(self) -> tuple[Tensor, Tensor]:
+        """[models, watched]: inner products with the update, and norms before clipping. No augmentation."""
+        products, norms = [], []
+        for records in torch.split(torch.from_numpy(self.watch.records), self.portion):
+            examples = self._examples(records.expand(len(self.members), -1), None)
+            with torch.no_grad():
+                factors = examples.clip_factors(self.recipe.max_grad_norm)
+                products.append(examples.dot(self.named_gradient) * factors)
+                norms.append(examples.norms)
+        return torch.cat(products, 1), torch.cat(norms, 1)
+
+
+def _bytes_per_row(stacked: Stacked, recipe: Recipe, task: Task, initial: Tensor) -> float:
+    """What one row holds during a pass, measured on two."""
+    parameters = Flat(stacked.shapes).views(initial[:1])
+    layout = Layout(1, 1, 2)
+    x, y = (t[:1].repeat_interleave(2, 0) for t in (task.inputs, task.targets))
+    examples = per_example(stacked, parameters, x, y, layout, task.loss)
+    return tensor_bytes(list(examples.terms.values()), layout)
+
+
+def _moved(x: Tensor, device: str, dtype: torch.dtype) -> Tensor:
+    return x.to(device, dtype) if x.is_floating_point() else x.to(device)

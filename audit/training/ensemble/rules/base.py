@@ -1,0 +1,96 @@
+"""The rule of one kind of layer: its batched forward, and what its per-example gradients are made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from audit.training.ensemble.layout import Layout
+from audit.training.ensemble.tap import Tap, record
+from audit.training.ensemble.terms import Term
+
+LayerT = TypeVar("LayerT", bound=nn.Module)
+
+
+class Tape:
+    """What one pass over one chunk has in common, and what the layers wrote down on the way.
+
+    Attributes:
+        layout: the chunk's layout.
+        parameters: by name, [models, shape...].
+        recording: whether terms are wanted; false where only the outputs are.
+        terms: by parameter, in the order of the calls.
+    """
+
+    def __init__(self, layout: Layout, parameters: dict[str, Tensor], recording: bool) -> None:
+        self.layout = layout
+        self.parameters = parameters
+        self.recording = recording
+        self.terms: dict[str, list[Term]] = {}
+        some = next(iter(parameters.values()))
+        self.anchor = torch.zeros((), dtype=some.dtype, device=some.device, requires_grad=True)
+
+    def add(self, name: str, term: Term) -> None:
+        """Write down a term of the parameter `name`."""
+        self.terms.setdefault(name, []).append(term)
+
+    def tapped(self, y: Tensor) -> tuple[Tensor, Tap]:
+        """`y`, and the tap that its gradient goes to."""
+        tap = Tap()
+        return record(y, self.anchor, tap), tap
+
+
+class Rule(ABC, Generic[LayerT]):
+    """Runs one layer of a stacked model on merged batches. One subclass for each kind of layer.
+
+    Class attributes:
+        kinds: the layers it is for.
+
+    Args:
+        layer: the template's layer; its own parameters are not read, only its settings.
+        names: the layer's parameter names (e.g. "weight") -> the model's (e.g. "block.0.weight").
+    """
+
+    kinds: ClassVar[tuple[type[nn.Module], ...]] = ()
+
+    def __init__(self, layer: LayerT, names: dict[str, str]) -> None:
+        self.layer = layer
+        self.names = names
+        self.tape: Tape | None = None
+
+    @classmethod
+    def accepts(cls, layer: nn.Module) -> bool:
+        """Whether this rule can run a layer of its kinds with its settings; the fallback takes what it cannot."""
+        return True
+
+    @abstractmethod
+    def forward(self, tape: Tape, *args: Any, **kwargs: Any) -> Any:
+        """The layer's output for merged batches [rows, ...]; adds the layer's terms where the tape records."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Stands in for the layer's forward."""
+        if self.tape is None:
+            raise RuntimeError("A stacked model's layers run only within the stacked model.")
+        return self.forward(self.tape, *args, **kwargs)
+
+    def parameter(self, tape: Tape, name: str) -> Tensor:
+        """[models, shape...]: the parameter that the layer calls `name`."""
+        return tape.parameters[self.names[name]]
+
+    def optional(self, tape: Tape, name: str) -> Tensor | None:
+        """The parameter that the layer calls `name`, or None where it has none."""
+        return tape.parameters[self.names[name]] if name in self.names else None
+
+
+def product(layout: Layout, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """One product per model: x [rows, ..., inputs], weight [models, outputs, inputs] -> [rows, ..., outputs]."""
+    flat = layout.per_model(x)
+    y = torch.bmm(flat, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), flat, weight.mT)
+    return y.view(*x.shape[:-1], weight.shape[1])
+
+
+Fold = Callable[[Tensor], Tensor]

@@ -1,0 +1,108 @@
+"""Recurrent layers: what GRU and LSTM share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from audit.training.ensemble.rules.base import Rule, Tape, product
+from audit.training.ensemble.tap import Tap
+from audit.training.ensemble.terms import Outer, summed
+
+RecurrentT = TypeVar("RecurrentT", bound=nn.RNNBase)
+
+
+class RecurrentRule(Rule[RecurrentT]):
+    """Input and hidden weights are linear layers over time, of inputs x_t and h_{t-1}, giving gates before activation.
+
+    Backward through time leaves both gates' gradients in taps; the rest is `Outer` and `Dense` terms.
+    """
+
+    @abstractmethod
+    def scan(
+        self, tape: Tape, projected: Tensor, start: Tensor, weight: Tensor, bias: Tensor | None, taps: tuple[Tap, Tap]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run over time.
+
+        Args:
+            tape: the pass; its anchor makes backward come this way.
+            projected: [models, n, time, gates], the input's share of the gates.
+            start: [states, models, n, hidden].
+            weight: [models, gates, hidden].
+            bias: [models, gates].
+            taps: get the gradients of the input's and the hidden state's share, [models, n, time, gates].
+
+        Returns:
+            Outputs [models, n, time, hidden], hidden inputs h_{t-1} of the same shape, last states like `start`.
+        """
+
+    def run(self, tape: Tape, x: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """All layers and directions.
+
+        Args:
+            tape: the pass.
+            x: [rows, time, inputs].
+            start: [states, layers * directions, rows, hidden].
+
+        Returns:
+            Outputs [rows, time, directions * hidden] and last states like `start`.
+        """
+        lasts = []
+        directions = ("", "_reverse") if self.layer.bidirectional else ("",)
+        for depth in range(self.layer.num_layers):
+            outputs = []
+            for reverse, direction in enumerate(directions):
+                number = depth * len(directions) + reverse
+                forwards = x.flip(1) if reverse else x
+                y, last = self._layer(tape, forwards, start[:, number], f"l{depth}{direction}")
+                outputs.append(y.flip(1) if reverse else y)
+                lasts.append(last)
+            x = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
+        return x, torch.stack(lasts, 1)
+
+    def _layer(self, tape: Tape, x: Tensor, start: Tensor, suffix: str) -> tuple[Tensor, Tensor]:
+        models = tape.layout.models
+        bias = self.optional(tape, f"bias_ih_{suffix}")
+        projected = product(tape.layout, x, self.parameter(tape, f"weight_ih_{suffix}"), bias)
+        taps = (Tap(), Tap())
+        y, hidden, last = self.scan(
+            tape,
+            torch.unflatten(projected, 0, (models, -1)),
+            torch.unflatten(start, 1, (models, -1)),
+            self.parameter(tape, f"weight_hh_{suffix}"),
+            self.optional(tape, f"bias_hh_{suffix}"),
+            taps,
+        )
+        if tape.recording:
+            for tap, inputs, part in zip(taps, (x.detach(), hidden.detach()), ("ih", "hh"), strict=True):
+                tape.add(self.names[f"weight_{part}_{suffix}"], Outer(tape.layout, tap, inputs))
+                if bias is not None:
+                    tape.add(self.names[f"bias_{part}_{suffix}"], summed(tape.layout, tap))
+        return y.flatten(0, 1), last.flatten(1, 2)
+
+    def batch_first(self, x: Tensor) -> Tensor:
+        """The input with its rows first, or the output back in the layer's own order."""
+        return x if self.layer.batch_first else x.transpose(0, 1)
+
+    def zeros(self, x: Tensor) -> Tensor:
+        """[layers * directions, rows, hidden]: the initial state where none is given."""
+        directions = 2 if self.layer.bidirectional else 1
+        return x.new_zeros(self.layer.num_layers * directions, x.shape[0], self.layer.hidden_size)
+
+    @classmethod
+    def accepts(cls, layer: nn.Module) -> bool:
+        """Without projected outputs."""
+        return isinstance(layer, nn.RNNBase) and not layer.proj_size
+
+
+def over_time(x: Tensor) -> Tensor:
+    """[time, models, n, ...] -> [models, n, time, ...], contiguous."""
+    return x.movedim(0, 2).contiguous()
+
+
+def given(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """The gradient, or zeros of the shape of what it belongs to where the loss does not depend on it."""
+    return torch.zeros((), dtype=like.dtype, device=like.device).expand_as(like) if gradient is None else gradient

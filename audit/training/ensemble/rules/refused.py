@@ -1,0 +1,28 @@
+"""Layers that cannot be trained with per-example clipping, or not reproducibly."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from canaries.errors import InputError
+
+
+def refuse(name: str, layer: nn.Module) -> None:
+    """Raise for a layer that must not be trained here.
+
+    Raises:
+        InputError: naming the layer, where it mixes the examples of a batch, keeps statistics of them, or draws
+            random numbers that would tie a model's result to its neighbours.
+    """
+    said = f"Layer '{name}' ({type(layer).__name__})"
+    if isinstance(layer, _BatchNorm):
+        raise InputError(
+            f"{said} mixes the examples of a batch, so no example has a gradient of its own: use GroupNorm."
+        )
+    if isinstance(layer, _NormBase) and layer.track_running_stats:
+        raise InputError(f"{said} keeps statistics of the training data outside the privatised gradients.")
+    dropout = getattr(layer, "p", 0.0) if isinstance(layer, nn.modules.dropout._DropoutNd) else 0.0
+    inner = getattr(layer, "dropout", 0.0) if isinstance(layer, nn.RNNBase | nn.MultiheadAttention) else 0.0
+    if max(float(dropout), float(inner)) > 0:
+        raise InputError(f"{said} draws random numbers shared between models: set its dropout to 0.")

@@ -1,0 +1,61 @@
+"""Where and in what portions to compute: settings that no result depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audit.training.ensemble.layout import Layout
+from audit.training.ensemble.terms import Term
+from canaries.errors import InputError
+
+CACHE_MB = 8
+"""Size of a portion on a CPU: what stays near the core; measured."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Device and portions; part of no identity.
+
+    Attributes:
+        device: "cpu", "cuda" or "cuda:0" and so on.
+        memory_mb: what one portion may hold beside the parameters, in MiB; None for what suits the device.
+        rows: examples (times augmentations) a portion, over all its models; None to work it out from `memory_mb`.
+        models: models a portion; None for as many as a portion of their batches holds, and at least one.
+
+    Raises:
+        InputError: for values out of range, or a device that is not there.
+    """
+
+    device: str = "cpu"
+    memory_mb: float | None = None
+    rows: int | None = None
+    models: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("memory_mb", "rows", "models"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"Expected {name} > 0, got {value}.")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError(f"Expected a device of this machine, got '{self.device}': it has no CUDA device.")
+
+    def rows_for(self, bytes_per_row: float) -> int:
+        """Rows of a portion."""
+        if self.rows is not None:
+            return self.rows
+        default = CACHE_MB if self.device == "cpu" else 2048
+        budget = (default if self.memory_mb is None else self.memory_mb) * 2**20
+        return max(1, int(budget / max(1.0, bytes_per_row)))
+
+
+def tensor_bytes(terms: list[Term], layout: Layout) -> float:
+    """Bytes for each row that terms hold on to: inputs, output gradients, materialised gradients."""
+    seen: dict[int, int] = {}
+    for term in terms:
+        for held in (*vars(term).values(), term.tap.gradient):
+            if isinstance(held, Tensor):
+                seen[held.untyped_storage().data_ptr()] = held.numel() * held.element_size()
+    return sum(seen.values()) / layout.rows

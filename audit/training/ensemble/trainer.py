@@ -1,0 +1,177 @@
+"""The ensemble trainer: what a sweep asks for, put to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attacks.view import View
+from audit.mechanism import DPSGD
+from audit.training.base import SweepTrainer
+from audit.training.ensemble.engine import Task, Trained, Watch, fit
+from audit.training.ensemble.flat import Flat
+from audit.training.ensemble.recipe import Recipe
+from audit.training.ensemble.speed import Speed
+from audit.training.ensemble.stacked import Stacked
+from audit.training.models import MLP, Architecture
+from canaries.base import CanarySet
+from canaries.errors import InputError
+from canaries.randomness import derive_seed
+from canaries.records import Dataset, join_records
+
+
+@dataclass(frozen=True)
+class Ensemble(Recipe, SweepTrainer):
+    """DP-SGD (Abadi et al. 2016) for many models at once, with per-example clipping by ghost norms.
+
+    Attributes:
+        model: the architecture.
+        initial: "fresh" parameters for each model, "shared" by all models, or "pretrained": shared, then trained
+            without privacy on the data set's pool, which no model trains on (worst-case initial parameters,
+            Annamalai & De Cristofaro 2024).
+        initial_seed: of shared and pretrained parameters.
+        pretrain_steps: steps of pretraining, with Adam at learning rate 0.001 and batches of about 64.
+    """
+
+    name: ClassVar[str] = "ensemble"
+    block: ClassVar[int] = 64
+    model: Architecture = field(default_factory=MLP)
+    initial: Literal["fresh", "shared", "pretrained"] = "fresh"
+    initial_seed: int = 0
+    pretrain_steps: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.initial not in ("fresh", "shared", "pretrained"):
+            raise InputError(f"Expected initial to be 'fresh', 'shared' or 'pretrained', got {self.initial!r}.")
+        if self.pretrain_steps < 1:
+            raise InputError(f"Expected pretrain_steps >= 1, got {self.pretrain_steps}.")
+
+    @property
+    def mechanism(self) -> DPSGD:
+        """Poisson-subsampled Gaussians, composed over the steps.
+
+        A shuffled epoch uses each record once, so it is one full-batch Gaussian (parallel composition, for a record
+        that is replaced by one of zero gradient).
+        """
+        if self.sampling == "shuffled":
+            epochs = int(np.ceil(sum(steps * rate for steps, rate in self.phases()) - 1e-9))
+            return DPSGD(1.0, max(1, epochs), self.noise_multiplier)
+        return DPSGD(self.sample_rate, self.steps, self.noise_multiplier)
+
+    def with_noise(self, noise_multiplier: float) -> Self:
+        """The same trainer at another noise multiplier."""
+        return replace(self, noise_multiplier=noise_multiplier)
+
+    def train(
+        self,
+        dataset: Dataset,
+        canaries: CanarySet,
+        inserted: NDArray[np.bool_],
+        seeds: Sequence[int],
+        speed: Speed | None = None,
+    ) -> View:
+        """One model per row of `inserted`; model i depends on the configuration, its row and seeds[i] alone.
+
+        Raises:
+            InputError: if rows and seeds differ in number, or the data or the model does not fit.
+        """
+        trained = self.fit(dataset, canaries, inserted, seeds, speed)
+        return self.model.view(self.modules(dataset, trained.parameters), dataset.train)
+
+    def fit(
+        self,
+        dataset: Dataset,
+        canaries: CanarySet,
+        inserted: NDArray[np.bool_],
+        seeds: Sequence[int],
+        speed: Speed | None = None,
+        every: int = 0,
+        watch_canaries: bool = False,
+    ) -> Trained:
+        """As `train`, with all that training leaves.
+
+        Args:
+            dataset: the data.
+            canaries: the canaries.
+            inserted: bool[models, canaries].
+            seeds: one for each model.
+            speed: device and portions; no result depends on them.
+            every: keep the parameters after every `every` steps as well; 0 keeps the last ones alone.
+            watch_canaries: record, for each step, the inner product of the update with each canary's clipped gradient.
+
+        Raises:
+            InputError: as `train`.
+        """
+        if len(inserted) != len(seeds):
+            raise InputError(f"Expected as many seeds as rows of coins, got {len(seeds)} and {len(inserted)}.")
+        if any(not training_size(dataset, canaries, row) for row in inserted):
+            raise InputError("Expected at least one record to train on, got none.")
+        template = self.model.build(dataset.train, 0)
+        stacked = Stacked(template)
+        inputs, targets = self.model.tensors(join_records(dataset.train, canaries.records))
+        members = [_members(len(dataset.train), canaries, row) for row in inserted]
+        task = Task(inputs, targets, members, len(dataset.train), self._loss())
+        canary_rows = len(dataset.train) + np.arange(len(canaries) if watch_canaries else 0)
+        initial = self._initial(stacked, dataset, seeds, speed)
+        return fit(stacked, self, task, seeds, initial, speed, Watch(every, canary_rows))
+
+    def modules(self, dataset: Dataset, parameters: Tensor) -> list[nn.Module]:
+        """Modules, one for each row of parameters [models, size]; for views of the last or any earlier step."""
+        flat: Flat | None = None
+        found = []
+        for row in parameters:
+            module = self.model.build(dataset.train, 0).to(row.dtype)
+            flat = flat or Flat(Stacked(module).shapes)
+            found.append(flat.load(module, row).eval())
+        return found
+
+    def _loss(self) -> nn.Module:
+        criterion = self.model.criterion()
+        criterion.reduction = "none"  # type: ignore[assignment]
+        return criterion
+
+    def _initial(self, stacked: Stacked, dataset: Dataset, seeds: Sequence[int], speed: Speed | None) -> Tensor:
+        """[models, size]."""
+        flat = Flat(stacked.shapes)
+        if self.initial == "fresh":
+            drawn = [self.model.build(dataset.train, derive_seed(seed, "parameters")) for seed in seeds]
+            return torch.stack([flat.row(module) for module in drawn])
+        shared = flat.row(self.model.build(dataset.train, derive_seed(self.initial_seed, "parameters")))
+        if self.initial == "pretrained":
+            shared = self._pretrained(stacked, dataset, shared, speed)
+        return shared.expand(len(seeds), -1)
+
+    def _pretrained(self, stacked: Stacked, dataset: Dataset, start: Tensor, speed: Speed | None) -> Tensor:
+        """[size]."""
+        records = len(dataset.pool)
+        if not records:
+            raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
+        recipe = Recipe(
+            steps=self.pretrain_steps,
+            sample_rate=min(1.0, 64 / records),
+            learning_rate=1e-3,
+            optimizer="adam",
+            max_grad_norm=float("inf"),
+            noise_multiplier=0.0,
+            dtype=self.dtype,
+        )
+        task = Task(*self.model.tensors(dataset.pool), [np.arange(records)], records, self._loss())
+        return fit(stacked, recipe, task, [self.initial_seed], start.unsqueeze(0), speed).parameters[0]
+
+
+def training_size(dataset: Dataset, canaries: CanarySet, row: NDArray[np.bool_]) -> int:
+    """Records in one model's training set, repetitions counted."""
+    return len(dataset.train) + int(canaries.repetitions[row].sum())
+
+
+def _members(base: int, canaries: CanarySet, row: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Positions in the joined records, in the order of `canaries.inclusion.training_set`."""
+    repeats = canaries.repetitions * row
+    return np.concatenate([np.arange(base), base + np.repeat(np.arange(len(canaries)), repeats)])

@@ -1,0 +1,317 @@
+"""Every rule: norms and clipped sums equal those of autograd, example by example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from audit.training.ensemble.gradients import PerExample, per_example
+from audit.training.ensemble.layout import Layout
+from audit.training.ensemble.rules import RULES, FallbackRule
+from audit.training.ensemble.stacked import Stacked
+from canaries.errors import InputError
+
+RELATIVE = 1e-5
+ROUNDING = 1e-11
+"""Where a gradient vanishes, only float64's rounding is left of it."""
+Parameters = dict[str, Tensor]
+
+layouts = st.builds(Layout, st.integers(1, 3), st.integers(1, 4), st.integers(1, 3))
+sizes = st.integers(1, 6)
+few = settings(max_examples=25, deadline=None)
+
+
+def criterion(output: Tensor, _: Tensor) -> Tensor:
+    return output.flatten(1).sin().cumsum(1).square().mean(1)
+
+
+def draw(stacked: Stacked, models: int) -> Parameters:
+    return {n: 0.5 * torch.randn(models, *s) for n, s in stacked.shapes.items()}
+
+
+def by_vmap(module: nn.Module, parameters: Parameters, x: Tensor, layout: Layout) -> Parameters:
+    """Gradients [models, examples, shape...] by torch.func."""
+
+    def loss(values: Parameters, views: Tensor) -> Tensor:
+        return criterion(functional_call(module, values, (views,)), views).mean()
+
+    split = x.view(layout.models, layout.examples, layout.views, *x.shape[1:])
+    return vmap(vmap(grad(loss), in_dims=(None, 0)))(parameters, split)
+
+
+def by_loop(module: nn.Module, parameters: Parameters, x: Tensor, layout: Layout) -> Parameters:
+    """The same by autograd, one example after the other, for layers that vmap cannot run."""
+    split = x.view(layout.models, layout.examples, layout.views, *x.shape[1:])
+    rows = []
+    for k in range(layout.models):
+        values = {n: p[k].clone().requires_grad_() for n, p in parameters.items()}
+        losses = [criterion(functional_call(module, values, (v,)), v).mean() for v in split[k]]
+        rows.append([torch.autograd.grad(loss, list(values.values())) for loss in losses])
+    return {n: torch.stack([torch.stack([g[i] for g in row]) for row in rows]) for i, n in enumerate(parameters)}
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    assert found.shape == wanted.shape
+    assert float((found - wanted).abs().max()) <= RELATIVE * float(wanted.abs().max()) + ROUNDING
+
+
+def check(
+    module: nn.Module,
+    x: Tensor,
+    layout: Layout,
+    reference: Callable[[nn.Module, Parameters, Tensor, Layout], Parameters] = by_vmap,
+    dtype: torch.dtype = torch.float64,
+) -> PerExample:
+    """Norms, gradients, weighted sums and inner products against the reference, to 1e-5 relative."""
+    module = module.to(dtype)
+    stacked = Stacked(module)
+    parameters = {n: p.to(dtype) for n, p in draw(stacked, layout.models).items()}
+    x = x.to(dtype) if x.is_floating_point() else x
+    found = per_example(stacked, parameters, x, x, layout, criterion)
+    wanted = reference(module, parameters, x, layout)
+    close(found.norms, torch.stack([g.flatten(2).square().sum(2) for g in wanted.values()]).sum(0).sqrt())
+    weights = torch.rand(layout.models, layout.examples, dtype=dtype)
+    sums = found.weighted_sum(weights)
+    for name, gradient in wanted.items():
+        close(sums[name], torch.einsum("kb,kb...->k...", weights, gradient))
+        close(found.terms[name].gradients(), gradient)
+    directions = draw(stacked, layout.models)
+    directions = {n: d.to(dtype) for n, d in directions.items()}
+    dots = [torch.einsum("kb...,k...->kb", wanted[n], d) for n, d in directions.items()]
+    close(found.dot(directions), torch.stack(dots).sum(0))
+    return found
+
+
+@few
+@given(layouts, sizes, sizes, st.lists(st.integers(1, 5), max_size=2), st.booleans())
+def test_linear(layout: Layout, inputs: int, outputs: int, positions: list[int], bias: bool) -> None:
+    module = nn.Sequential(nn.Linear(inputs, 4), nn.ReLU(inplace=True), nn.Linear(4, outputs, bias=bias))
+    check(module, torch.randn(layout.rows, *positions, inputs), layout)
+
+
+@pytest.mark.parametrize(("positions", "inputs", "outputs"), [(1, 30, 20), (3, 40, 30), (40, 3, 2)])
+def test_linear_by_gram_matrices_or_by_materialising(positions: int, inputs: int, outputs: int) -> None:
+    layout = Layout(2, 3)
+    x = torch.randn(layout.rows, positions, inputs)
+    check(nn.Linear(inputs, outputs), x, layout)
+    check(nn.Linear(inputs, outputs), x, layout, dtype=torch.float32)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@few
+@given(
+    layouts,
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)) | st.sampled_from(["valid", "same"]),
+    st.integers(1, 2),
+    st.booleans(),
+)
+def test_conv2d(
+    layout: Layout,
+    inputs: int,
+    outputs: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int] | str,
+    dilation: int,
+    bias: bool,
+) -> None:
+    second = nn.Conv2d(
+        3, outputs, kernel, stride=1 if padding == "same" else stride, padding=padding, dilation=dilation, bias=bias
+    )
+    check(nn.Sequential(nn.Conv2d(inputs, 3, 2), second), torch.randn(layout.rows, inputs, 9, 8), layout)
+
+
+def test_conv2d_of_many_channels_copies_long_runs() -> None:
+    layout = Layout(2, 3)
+    check(nn.Conv2d(8, 2, 3, padding=1), torch.randn(layout.rows, 8, 6, 6), layout)
+
+
+@few
+@given(layouts, st.integers(1, 30), sizes, st.none() | st.just(0))
+def test_embedding(layout: Layout, size: int, positions: int, padding: int | None) -> None:
+    module = nn.Sequential(nn.Embedding(size, 3, padding_idx=padding), nn.Linear(3, 2))
+    check(module, torch.randint(size, (layout.rows, positions)), layout)
+
+
+@few
+@given(layouts, st.integers(1, 4), st.booleans(), st.booleans())
+def test_layer_norm(layout: Layout, positions: int, affine: bool, matrix: bool) -> None:
+    shape = (positions, 5) if matrix else (5,)
+    module = nn.Sequential(nn.Linear(3, 5), nn.LayerNorm(shape, elementwise_affine=affine))
+    check(module, torch.randn(layout.rows, positions, 3), layout)
+
+
+@few
+@given(layouts, st.sampled_from([1, 2, 4]), st.booleans(), st.integers(1, 5))
+def test_group_norm(layout: Layout, groups: int, affine: bool, side: int) -> None:
+    module = nn.Sequential(nn.Conv2d(2, 4, 1), nn.GroupNorm(groups, 4, affine=affine), nn.Tanh())
+    check(module, torch.randn(layout.rows, 2, side, 2), layout)
+
+
+class Last(nn.Module):
+    """A recurrent layer's outputs and last states, as one tensor."""
+
+    def __init__(self, recurrent: nn.Module) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.recurrent = recurrent
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        outputs, last = self.recurrent(h if self.recurrent.batch_first else h.transpose(0, 1))
+        outputs = outputs if self.recurrent.batch_first else outputs.transpose(0, 1)
+        states = last if isinstance(last, tuple) else (last,)
+        return torch.cat([outputs.flatten(1), *(s.transpose(0, 1).flatten(1) for s in states)], 1)
+
+
+@settings(max_examples=12, deadline=None)
+@given(layouts, st.sampled_from([nn.GRU, nn.LSTM]), st.integers(1, 12), st.integers(1, 2), *[st.booleans()] * 3)
+def test_recurrent(
+    layout: Layout, kind: type[nn.RNNBase], time: int, depth: int, both: bool, bias: bool, first: bool
+) -> None:
+    recurrent = kind(4, 3, num_layers=depth, bidirectional=both, bias=bias, batch_first=first)
+    check(Last(recurrent), torch.randn(layout.rows, time, 3), layout, by_loop)
+
+
+class Attending(nn.Module):
+    """Self-attention, or attention between different sequences, causal."""
+
+    def __init__(self, same: bool, bias: bool, weights: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.attention = nn.MultiheadAttention(4, 2, bias=bias, batch_first=True)
+        self.same, self.weights = same, weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+        others = (h, h) if self.same else (2 * h, h + 1)
+        return self.attention(h, *others, attn_mask=mask, need_weights=self.weights)[0]
+
+
+@settings(max_examples=12, deadline=None)
+@given(layouts, st.integers(1, 6), *[st.booleans()] * 3)
+def test_attention(layout: Layout, time: int, same: bool, bias: bool, weights: bool) -> None:
+    check(Attending(same, bias, weights), torch.randn(layout.rows, time, 3), layout, by_loop)
+
+
+def test_transformer_layer() -> None:
+    layout = Layout(2, 3)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0, batch_first=True)
+    check(layer, torch.randn(layout.rows, 5, 4), layout, by_loop)
+
+
+class Tied(nn.Module):
+    """Output weights are the embedding's, and one layer is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(7, 4)
+        self.twice = nn.Linear(4, 4)
+        self.output = nn.Linear(4, 7)
+        self.output.weight = self.embed.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.twice(self.twice(self.embed(x)).tanh()))
+
+
+def test_shared_parameters() -> None:
+    layout = Layout(2, 3, 2)
+    check(Tied(), torch.randint(7, (layout.rows, 5)), layout, by_loop)
+
+
+class Scaled(nn.Module):
+    """A layer without a rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) * self.scale
+
+
+@pytest.mark.filterwarnings("ignore:Layer")
+def test_fallback() -> None:
+    layout = Layout(2, 3, 2)
+    check(nn.Sequential(nn.Linear(3, 3), Scaled(), nn.Conv1d(5, 2, 2)), torch.randn(layout.rows, 5, 3), layout)
+
+
+def test_fallback_says_so_once(recwarn: pytest.WarningsRecorder) -> None:
+    class Unheard(Scaled):
+        pass
+
+    for _ in range(2):
+        Stacked(nn.Sequential(Unheard(), Unheard()))
+    said = [str(w.message) for w in recwarn]
+    assert len(said) == 1
+    assert "Unheard" in said[0]
+    assert "vmap(grad)" in said[0]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.BatchNorm1d(3), nn.InstanceNorm1d(3, track_running_stats=True), nn.Dropout(0.5), nn.GRU(3, 3, 2, dropout=0.5)],
+)
+def test_refused_layers_are_named(layer: nn.Module) -> None:
+    with pytest.raises(InputError, match=rf"'1\.0' \({type(layer).__name__}\)"):
+        Stacked(nn.Sequential(nn.Linear(3, 3), nn.Sequential(layer)))
+
+
+def test_a_model_without_parameters_is_refused() -> None:
+    with pytest.raises(InputError, match="no trainable parameters"):
+        Stacked(nn.ReLU())
+
+
+def test_frozen_parameters_have_no_gradient() -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    module[0].requires_grad_(False)
+    found = per_example((s := Stacked(module)), draw(s, 2), torch.randn(6, 3), torch.zeros(6), Layout(2, 3), criterion)
+    assert set(found.terms) == {"1.weight", "1.bias"}
+
+
+def test_layers_that_the_loss_ignores_have_zero_gradient() -> None:
+    class Ignoring(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.ignored = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.ignored(x)
+            return self.used(x)
+
+    layout = Layout(2, 3)
+    check(Ignoring(), torch.randn(layout.rows, 3), layout)
+
+
+def test_every_rule_is_tested_here() -> None:
+    tested = {
+        "LinearRule", "Conv2dRule", "EmbeddingRule", "LayerNormRule", "GroupNormRule", "GRURule", "LSTMRule",
+        "AttentionRule", "FallbackRule",
+    }  # fmt: skip
+    assert {rule.__name__ for rule in (*RULES, FallbackRule)} == tested
+
+
+def test_causality_is_the_models_own() -> None:
+    """Outputs for many models at once equal each model's outputs alone."""
+    module = Attending(same=True, bias=True, weights=False)
+    stacked = Stacked(module)
+    parameters = draw(stacked, 3)
+    x = torch.randn(5, 4, 3)
+    together = stacked.outputs(parameters, x)
+    for k in range(3):
+        alone = functional_call(module, {n: p[k] for n, p in parameters.items()}, (x,))
+        torch.testing.assert_close(together[k], alone)
+    assert F.mse_loss(together[0], together[1]) > 0
