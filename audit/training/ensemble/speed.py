@@ -11,7 +11,7 @@ from audit.training.ensemble.layout import Layout
 from audit.training.ensemble.terms import Term
 from canaries.errors import InputError
 
-CACHE_MB = 8
+CACHE_MB = 12
 """Size of a portion on a CPU: what stays near the core; measured."""
 
 
