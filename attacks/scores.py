@@ -137,18 +137,24 @@ class Scores:
         )
 
     def centred(self) -> Scores:
-        """Each finite score less the mean of its canary's finite scores over models; one model is left as it is.
+        """Each finite score less what its canary scores in any model, as far as the scores show that.
 
-        This removes what makes one canary score higher than another whether it is in or not. It uses scores alone,
-        never coins, so whatever is proven for guesses made from scores holds for guesses made from these.
+        What makes one canary score higher than another, whether it is in or not, is estimated by the canary's mean
+        over models, shrunk by the share of the means' variance that chance within canaries does not explain
+        (James, Stein 1961): with two models a mean is mostly its own members' signal, with many it is not. It uses
+        scores alone, never coins, so what is proven for guesses made from scores holds for guesses made from these.
         """
-        if self.models < 2:
-            return self
         finite = np.isfinite(self.score)
-        # Divided before summing, so that huge scores do not overflow.
-        mean = (np.where(finite, self.score, 0.0) / np.maximum(finite.sum(axis=0), 1)).sum(axis=0)
-        with np.errstate(over="ignore"):
-            return replace(self, score=np.where(finite, self.score - mean, self.score))
+        scale = np.abs(self.score, where=finite, out=np.zeros_like(self.score)).max(initial=0)
+        if self.models < 2 or len(self.ids) < 2 or scale == 0:
+            return self
+        x = np.where(finite, self.score / scale, 0.0)
+        count = finite.sum(axis=0)
+        mean = x.sum(axis=0) / np.maximum(count, 1)
+        within = (np.where(finite, x - mean, 0.0) ** 2).sum() / max(int((count - 1).clip(0).sum()), 1)
+        between = mean[count > 0].var(ddof=1) if (count > 0).sum() > 1 else 0.0
+        share = max(0.0, 1 - within / self.models / between) if between > 0 else 0.0
+        return replace(self, score=np.where(finite, x - share * mean, self.score))
 
     def select(self, canaries: NDArray[np.bool_]) -> Scores:
         """Only the canaries where bool[canaries] is true."""

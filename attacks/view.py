@@ -107,7 +107,13 @@ class ArrayView(View):
         self._require(Access.LOSS, len(records))
         if not isinstance(records, ArrayRecords):
             raise InputError("A view of classifiers can only score array records.")
-        p = np.take_along_axis(self._ask(records.x), records.y[None, :, None], axis=2)[..., 0]
+        answer = self._ask(records.x)
+        if answer.shape[2] < records.classes:
+            raise InputError(
+                f"Expected probabilities of {records.classes} classes, got {answer.shape[2]} classes: every model must "
+                "answer for all classes of the data, in sorted order, whether or not it has seen them."
+            )
+        p = np.take_along_axis(answer, records.y[None, :, None], axis=2)[..., 0]
         return -np.log(np.maximum(p, 1e-300))
 
     def _ask(self, x: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ import pandas as pd
 from attacks.scores import Scores
 from audit.bounds import Bound
 from audit.claim import Claim
+from audit.claim_test import claim_test
+from audit.combine import holm, simultaneous_confidence
 from audit.estimators.base import Estimator
 from audit.metrics import association_p_value, auc_interval, extraction
 from audit.policy import Policy
@@ -87,15 +89,21 @@ class RunScores:
 def analyse(run: RunScores) -> RunResult:
     """Bounds, controls and verdicts.
 
-    Every bound is taken at confidence 1 - (1 - confidence) / N, N being the number of bounds of the whole run
-    (Bonferroni), so all of them, and the largest among them, hold together with the stated confidence.
+    N counts the bounds of the whole run and the tests of its claims. Every bound is taken at confidence
+    1 - (1 - confidence) / N (Bonferroni), and the tests' p-values are adjusted among N (Holm), so all bounds, the
+    largest among them, and all verdicts hold together with the stated confidence.
     """
-    family = max(1, sum(len(cell.pairs()) for cell in run.cells))
-    single = 1 - (1 - run.confidence) / family
-    paid = (f"{family} bounds of the run (Bonferroni)",) if family > 1 else ()
-    attacked = [
-        [_attack(run, cell, kind, scores, single, paid) for kind, scores in cell.scores.items()] for cell in run.cells
-    ]
+    tested = sum(len(cell.scores) for cell in run.cells if not cell.claim.is_control)
+    family = max(1, sum(len(cell.pairs()) for cell in run.cells) + tested)
+    single = simultaneous_confidence(run.confidence, family)
+    paid = (f"{family} bounds and tests of the run (Bonferroni)",) if family > 1 else ()
+    attacked = _adjusted(
+        [
+            [_attack(run, cell, kind, scores, single, paid) for kind, scores in cell.scores.items()]
+            for cell in run.cells
+        ],
+        family,
+    )
     tests = sum(attack.reference_p is not None for attacks in attacked for attack in attacks)
     level = CONTROL_ALARM / max(1, tests)
     cells = tuple(
@@ -114,10 +122,23 @@ def analyse(run: RunScores) -> RunResult:
     )
 
 
+def _adjusted(attacked: list[list[AttackResult]], family: int) -> list[list[AttackResult]]:
+    """The attacks with their claim tests' p-values adjusted for all tests and bounds of the run (Holm)."""
+    adjusted = iter(holm([a.claim_test.p_value for attacks in attacked for a in attacks if a.claim_test], family))
+    return [
+        [
+            replace(a, claim_test=replace(a.claim_test, p_value=float(next(adjusted)))) if a.claim_test else a
+            for a in attacks
+        ]
+        for attacks in attacked
+    ]
+
+
 def _attack(
     run: RunScores, cell: CellScores, kind: AttackKind, scores: Scores, confidence: float, paid: tuple[str, ...]
 ) -> AttackResult:
     planted, references = scores.select(~scores.reference), scores.select(scores.reference)
+    control = cell.claim.is_control
     bounds: list[Bound] = [
         estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid)
         for other, _, estimator in cell.pairs()
@@ -134,6 +155,7 @@ def _attack(
         seen_p=association_p_value(planted),
         reference_p=association_p_value(references) if references.ids else None,
         extraction=extraction(scores),
+        claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=1 - confidence),
     )
 
 
@@ -149,7 +171,15 @@ def _cell(
     controls = read_controls(positive[0] if positive else None, [a for _, found in mine for a in found], level)
     verdict = None
     if not cell.claim.is_control:
-        verdict = judge(cell.claim, attacks, controls, cell.models_done, cell.models_planned, run.policy.least_power)
+        verdict = judge(
+            cell.claim,
+            attacks,
+            controls,
+            cell.models_done,
+            cell.models_planned,
+            run.policy.least_power,
+            1 - run.confidence,
+        )
     return CellResult(
         audit=cell.audit,
         claim=cell.claim,

@@ -120,6 +120,7 @@ def run(
     for attack in attacks:
         if canaries.kind not in attack.kinds:
             raise InputError(f"Attack '{attack.name}' cannot attack {canaries.kind} canaries.")
+    name = getattr(train, "__name__", "pipeline")
     pipelines = [(claim, train)]
     if control is not None:
         pipelines.append((replace(claim, epsilon=float("inf")), control))
@@ -133,11 +134,11 @@ def run(
                                  tuple(attacks), derive_seed(seed, "attacks"))
             for i in range(models)
         )  # fmt: skip
-        cells.append(_cell(cell_claim, models, crafted, inclusion, attacks, measured, estimators))
+        cells.append(_cell(name, cell_claim, models, crafted, inclusion, attacks, measured, estimators))
     return AuditResult(
         analyse(
             RunScores(
-                name=getattr(train, "__name__", "audit"),
+                name=name,
                 cells=tuple(cells),
                 delta=claim.delta,
                 confidence=confidence,
@@ -168,7 +169,7 @@ def bound(
     *,
     delta: float,
     confidence: float = 0.95,
-    estimator: Estimator | None = None,
+    estimator: Estimator | str | None = None,
     seed: int = 0,
 ) -> Bound:
     """A lower bound on epsilon from the scores of independent runs with and without one canary.
@@ -178,14 +179,14 @@ def bound(
         out_scores: float[n_out], for each model that had not.
         delta: what the bound is stated at.
         confidence: of the bound.
-        estimator: by default Clopper-Pearson with the threshold chosen on held-out scores.
-        seed: of ties and of the held-out part.
+        estimator: an estimator or its name; by default calibrated (epsilon, delta), which assumes no curve.
+        seed: of ties and of simulations.
 
     Raises:
         InputError: for NaN, or values out of range.
     """
     scores = Scores.from_arms(in_scores, out_scores)
-    chosen = estimator or default_estimators(scores)[0]
+    chosen = default_estimators(scores)[0] if estimator is None else registry.build(registry.ESTIMATORS, estimator)
     return chosen.bound(scores, delta, confidence, seed=seed)
 
 
@@ -204,6 +205,7 @@ def _one(
 
 
 def _cell(
+    name: str,
     claim: Claim,
     models: int,
     canaries: CanarySet,
@@ -225,7 +227,7 @@ def _cell(
         queries[attack.name] = float(seen[0].queries)
     chosen = estimators if estimators is not None else default_estimators(next(iter(scores.values())))
     return CellScores(
-        audit="pipeline",
+        audit=name,
         claim=claim,
         noise_multiplier=None,
         models_planned=models,

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from audit.bounds import ADD_OR_REMOVE_ONE, REPLACE_ONE
+from audit.mechanism import DPSGD
 from canaries.errors import InputError
 
 
@@ -20,6 +21,7 @@ class Claim:
         adjacency: "add-or-remove-one" or "replace-one".
         sampling: how batches are drawn: "poisson", "full-batch", "shuffled" or "unknown".
         accountant: who computed it: "pld", "opacus-prv", "stated", ...
+        mechanism: what is claimed to have been run; the test of the claim then uses its whole trade-off curve.
 
     Raises:
         InputError: for values out of these ranges.
@@ -31,6 +33,7 @@ class Claim:
     adjacency: str = ADD_OR_REMOVE_ONE
     sampling: str = "unknown"
     accountant: str = "stated"
+    mechanism: DPSGD | None = None
 
     def __post_init__(self) -> None:
         if math.isnan(self.epsilon) or self.epsilon <= 0:
@@ -44,6 +47,11 @@ class Claim:
     def is_control(self) -> bool:
         """True where nothing is claimed: the positive control of a sweep."""
         return math.isinf(self.epsilon)
+
+    @property
+    def has_curve(self) -> bool:
+        """True where the claim is a whole trade-off curve, and not (epsilon, delta) alone."""
+        return not self.is_control and self.mechanism is not None and self.mechanism.noise_multiplier > 0
 
     def __str__(self) -> str:
         if self.is_control:

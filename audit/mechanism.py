@@ -32,6 +32,10 @@ class DPSGD:
         if not self.noise_multiplier >= 0:
             raise InputError(f"Expected noise_multiplier >= 0, got {self.noise_multiplier}.")
 
+    def __str__(self) -> str:
+        rate = "full-batch" if self.sample_rate == 1 else f"sampling rate {self.sample_rate:g}"
+        return f"DP-SGD ({rate}, {self.steps} steps, noise multiplier {self.noise_multiplier:.4g})"
+
     @property
     def sampling(self) -> str:
         """How batches are drawn, in a claim's words."""

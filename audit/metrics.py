@@ -65,8 +65,8 @@ def association_p_value(scores: Scores) -> float:
     models, canaries = scores.score.shape
     if not canaries:
         return 1.0
-    axis = 0 if models > 1 else None
-    ranks = rankdata(scores.score, axis=axis).reshape(models, canaries)
+    axis = 0 if scores.randomised == "model" else None
+    ranks = rankdata(scores.centred().score, axis=axis).reshape(models, canaries)
     ranks = ranks - ranks.mean(axis=axis, keepdims=True)
     if scores.randomised == "canary" or scores.reference.all():
         statistic = float((ranks * (scores.member - 0.5)).sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from attacks.base import Attack
@@ -120,7 +120,14 @@ def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: 
             float("inf"), experiment.delta, unit, accountant="none"
         )
     sigma = noise_multiplier(epsilon, experiment.delta, mechanism.sample_rate, mechanism.steps, experiment.accountant)
-    claim = Claim(epsilon, experiment.delta, unit, sampling=mechanism.sampling, accountant=experiment.accountant)
+    claim = Claim(
+        epsilon,
+        experiment.delta,
+        unit,
+        sampling=mechanism.sampling,
+        accountant=experiment.accountant,
+        mechanism=replace(mechanism, noise_multiplier=sigma) if sigma else None,
+    )
     return trainer.with_noise(sigma), claim
 
 

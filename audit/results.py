@@ -9,6 +9,7 @@ from typing import Any
 from attacks.scores import Scores
 from audit.bounds import Bound
 from audit.claim import Claim
+from audit.claim_test import ClaimTest
 
 
 class Outcome(enum.StrEnum):
@@ -84,6 +85,8 @@ class AttackResult:
         seen_p: p-value of the hypothesis that canaries in and out score alike (small: the attack sees them).
         reference_p: the same among references, which were never inserted; None without references.
         extraction: by repetition count, for attacks that extract.
+        claim_test: the cell's claim held against these scores, its p-value adjusted for all such tests and all bounds
+            of the run; None for a control or where no test fits.
     """
 
     attack: str
@@ -96,6 +99,7 @@ class AttackResult:
     seen_p: float
     reference_p: float | None
     extraction: tuple[Extraction, ...] = ()
+    claim_test: ClaimTest | None = None
 
 
 @dataclass(frozen=True, eq=False)

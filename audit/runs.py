@@ -8,6 +8,7 @@ from typing import Any
 from audit import registry
 from audit.analysis import AttackKind, CellScores, RunScores, analyse, scores_from_frame
 from audit.claim import Claim
+from audit.mechanism import DPSGD
 from audit.policy import Policy
 from audit.results import RunResult
 from audit.store import RunDirectory
@@ -55,6 +56,8 @@ def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> Cel
         kind: scores_from_frame(frame[frame["attack"] == kind.name], cell["randomised"]) for kind in kinds if len(frame)
     }
     claim = {**cell["claim"], "epsilon": float(cell["claim"]["epsilon"])}
+    if claim.get("mechanism") is not None:
+        claim["mechanism"] = DPSGD(**claim["mechanism"])
     return CellScores(
         audit=audit["name"],
         claim=Claim(**claim),

@@ -9,6 +9,7 @@ from attacks.scores import Scores
 from audit import registry
 from audit.bounds import Bound
 from audit.claim import Claim
+from audit.claim_test import claim_test
 from audit.defaults import default_estimators, why_default
 from audit.metrics import association_p_value, auc_interval
 from audit.policy import Policy
@@ -46,7 +47,7 @@ class ScoreAudit:
         """For the terminal."""
         lines = []
         for bound in self.bounds:
-            mark = " (assumes a Gaussian trade-off curve)" if bound.parametric else ""
+            mark = f" (only if {bound.assumptions[-1]})" if bound.parametric else ""
             lines.append(
                 f"epsilon >= {bound.epsilon:.4g} at delta {bound.delta:g}, confidence {bound.confidence:g}: "
                 f"{bound.estimator}{mark}; a perfect attack could have shown {bound.ceiling:.4g} at most"
@@ -64,9 +65,9 @@ def audit_scores(
 ) -> ScoreAudit:
     """Bound epsilon from scores, by the named estimator or by what fits them.
 
-    The verdict rests on the headline, which is named before the scores are seen. There is no model without noise to
-    show that the attack works, so the scores have to show it themselves: where they tell nothing of membership, the
-    verdict is INCONCLUSIVE.
+    The verdict rests on the test of the claim itself; on the headline where an estimator was asked for by name.
+    There is no model without noise to show that the attack works, so the scores have to show it themselves: where they
+    tell nothing of membership, the verdict is INCONCLUSIVE.
 
     Raises:
         InputError: for scores of one side only, or that the estimator cannot use.
@@ -92,8 +93,18 @@ def audit_scores(
             bounds=bounds[:1],
             seen_p=association_p_value(planted),
             reference_p=association_p_value(references) if references.ids else None,
+            claim_test=claim_test(planted, claim, seed=seed, level=1 - confidence) if estimator is None else None,
         )
-        verdict = judge(claim, [attack], _controls(attack), planted.models, planted.models, Policy().least_power)
+        verdict = judge(
+            claim,
+            [attack],
+            _controls(attack),
+            planted.models,
+            planted.models,
+            Policy().least_power,
+            1 - confidence,
+            bounds_refute=attack.claim_test is None,
+        )
     return ScoreAudit(bounds, because, auc, verdict)
 
 

@@ -25,6 +25,7 @@ from attacks.scores import Scores
 from audit.config import Experiment
 from audit.plan import AuditWork, CellPlan, manifest_cells, plan
 from audit.store import RunDirectory
+from audit.training.allocator import keep_freed_memory
 from audit.utility import measure_utility
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -155,6 +156,7 @@ def run_block(block: Block, run: RunDirectory) -> tuple[int, int]:
     """Train and attack the models of one block, and store them; how many are done, and how many failed."""
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer.
+    keep_freed_memory()
     torch.set_num_threads(1)  # So that sums round alike whatever the number of jobs.
     try:
         _train_and_attack(block, run)

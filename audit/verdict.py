@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from audit.bounds import Bound
 from audit.claim import Claim
+from audit.claim_test import ClaimTest
 from audit.formatting import lower as shown
 from audit.formatting import upper
 from audit.results import AttackResult, Outcome, Verdict
@@ -46,8 +47,13 @@ def judge(
     models_done: int,
     models_planned: int,
     least_power: float,
+    level: float = 0.05,
+    bounds_refute: bool = True,
 ) -> Verdict:
-    """Hold the bounds of one cell against its claim.
+    """Hold the scores of one cell against its claim.
+
+    A claim is refuted by its own test (`audit.claim_test`) with an adjusted p-value of at most `level`, or by a bound
+    above it if `bounds_refute`; then both have to be paid for in one family.
 
     Bounds that assume the shape of the trade-off curve are shown elsewhere and not used here: DP-SGD need not have
     that shape, and a claim must not be refuted by an assumption. Their confidence must be simultaneous already.
@@ -66,8 +72,11 @@ def judge(
             f"Attack {_names(controls.alarms)} saw canaries that were never inserted (p < {controls.level:.2g}): "
             "the audit itself is broken.",
         )
-    if best is not None and lower > claim.epsilon:
+    if bounds_refute and best is not None and lower > claim.epsilon:
         return verdict(Outcome.REFUTED, _refuted(best, claim, attacks))
+    test = min((a.claim_test for a in attacks if a.claim_test), key=lambda test: test.p_value, default=None)
+    if test is not None and test.p_value <= level:
+        return verdict(Outcome.REFUTED, _refuted_by_test(test, claim, attacks))
     if models_done < models_planned:
         return verdict(
             Outcome.INCONCLUSIVE,
@@ -128,6 +137,15 @@ def _refuted(best: Bound, claim: Claim, attacks: Sequence[AttackResult]) -> str:
     return (
         f"Epsilon is at least {shown(best.epsilon)} (attack {attack}, estimator {best.estimator}, confidence "
         f"{best.confidence:.4g}); {claim.epsilon:g} is claimed."
+    )
+
+
+def _refuted_by_test(test: ClaimTest, claim: Claim, attacks: Sequence[AttackResult]) -> str:
+    attack = next(a.attack for a in attacks if a.claim_test is test)
+    return (
+        f"If {test.against} were true, scores that speak so strongly against it (attack {attack}, {test.method}) would "
+        f"have a probability of {test.p_value:.2g} at most, adjusted for everything that the run tests; {claim} is "
+        "claimed."
     )
 
 

@@ -50,11 +50,11 @@ class ClopperPearson(Estimator):
         """The larger of the two sides at the limits of both rates; 0 where neither says anything."""
 
         def strength(fpr: Floats, fnr: Floats) -> Floats:
-            return _sides(fpr, fnr, delta)
+            return epsilon_of_rates(fpr, fnr, delta)
 
         fpr, fnr = error_limits(scores, self.threshold, self.held_out, strength, confidence, seed)
         copies = int(scores.repetitions.max())
-        return per_copy(lambda eps, dlt: float(_sides(fpr, fnr, dlt)) > eps, delta, copies)
+        return per_copy(lambda eps, dlt: float(epsilon_of_rates(fpr, fnr, dlt)) > eps, delta, copies)
 
     def inapplicable(self, scores: Scores) -> str | None:
         """One canary, so that every score comes from a run of its own."""
@@ -83,8 +83,8 @@ def corrections(threshold: float | None, held_out: float) -> tuple[str, ...]:
     return (limits, f"threshold chosen on a held-out {held_out:g} of the models")
 
 
-def _sides(fpr: Floats | float, fnr: Floats | float, delta: float) -> Floats:
-    """The larger side of the two inequalities; -inf where delta or an error rate leaves nothing."""
+def epsilon_of_rates(fpr: Floats | float, fnr: Floats | float, delta: float) -> Floats:
+    """The larger side of the two inequalities, elementwise; -inf where delta or an error rate leaves nothing."""
     with np.errstate(divide="ignore"):
         one = np.log(np.maximum(1 - delta - np.asarray(fpr), 0)) - np.log(fnr)
         two = np.log(np.maximum(1 - delta - np.asarray(fnr), 0)) - np.log(fpr)

@@ -26,8 +26,9 @@ class OneRun(Estimator):
     Several models: the coins of one model reach no other, so the outputs of all models together are one
     (eps, delta)-DP mechanism in each single coin, and all m = models * canaries coins are pooled. Guessing from all
     scores at once is post-processing of that output, so `centre` is free: it subtracts each canary's mean over the
-    models (known from scores alone), which removes what makes one canary's loss higher than another's whether it is in
-    or not. The number of guesses is fixed before scores are seen; ties break by chance, independent of the coins.
+    models, shrunk (`Scores.centred`; known from scores alone), which removes what makes one canary's loss higher than
+    another's whether it is in or not. The number of guesses is fixed before scores are seen; ties break by chance,
+    independent of the coins.
 
     It errs downwards, and for the Gaussian mechanism by much: it takes the worst (eps, delta) mechanism for granted.
     Canaries that differ in copies are held against the group of the most copies, which is valid and conservative.

@@ -75,6 +75,16 @@ class SequentialTrainer(SweepTrainer):
     ) -> tuple[nn.Module, Any, Any, Loader]:
         """Make them private, or leave them as they are; `expected` is the expected batch size."""
 
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:
+        """Build the model once, and turn every record into its inputs.
+
+        Raises:
+            InputError: if the data does not fit the model.
+        """
+        self.model.build(dataset.train, 0)
+        for records in (dataset.train, canaries.records, dataset.test):
+            self.model.tensors(records)
+
     def train(self, dataset: Dataset, canaries: CanarySet, inserted: NDArray[np.bool_], seeds: Sequence[int]) -> View:
         """One model per row of `inserted`; model i depends on the configuration, its row and seeds[i] alone.
 

@@ -1,0 +1,145 @@
+"""The claim itself under test: how likely are such scores, at most, if what is claimed is true?
+
+What an accountant claims for DP-SGD is a whole trade-off curve, of which (epsilon, delta) is one point. Where a claim
+names its mechanism, scores are held against that curve; otherwise against (epsilon, delta) alone. Nothing is assumed
+about the mechanism that was really run: a small p-value refutes what was claimed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from attacks.scores import Scores
+from audit.claim import Claim
+from audit.estimators.calibrated import calibrated_p_value, draws_for, epsilon_delta_statistic, gaussian_statistic
+from audit.estimators.calibrated_epsilon_delta import invert_epsilon_delta
+from audit.estimators.coins import FAIR_COINS, needs_coins, ordered_coins, right_guesses
+from audit.estimators.group import group_privacy
+from audit.estimators.independent import INDEPENDENT_RUNS, needs_one_canary
+from audit.estimators.one_run_calibrated import CoinTest, leak
+from audit.estimators.one_run_fdp import fdp_p_value
+from audit.estimators.secret_guess import SecretGuess
+from audit.loss_curve import curve_of
+from canaries.errors import InputError
+
+GUESSES = 0.15
+"""Share of the coins that are guessed against a trade-off curve; named in advance, as `OneRunFDP` does."""
+
+
+@dataclass(frozen=True)
+class ClaimTest:
+    """A test of a claim.
+
+    Attributes:
+        p_value: the probability of scores that speak as strongly against the claim, at most, if it is true.
+        against: what the scores were held against, in words.
+        method: how, in words.
+        assumptions: what the test needs of the audit; of the mechanism it needs nothing.
+    """
+
+    p_value: float
+    against: str
+    method: str
+    assumptions: tuple[str, ...]
+
+
+def p_value(scores: Scores, claim: Claim, *, seed: int = 0, level: float = 0.05) -> float:
+    """P-value of the claim; see `claim_test`.
+
+    Raises:
+        InputError: for scores that cannot test a claim.
+    """
+    test = claim_test(scores, claim, seed=seed, level=level)
+    if test is None:
+        raise InputError("These scores cannot test a claim: whole models were randomised, with several canaries each.")
+    return test.p_value
+
+
+def claim_test(scores: Scores, claim: Claim, *, seed: int = 0, level: float = 0.05) -> ClaimTest | None:
+    """Hold scores against a claim; None where no test fits them.
+
+    One canary (independent models): all ranks, calibrated on the claim's least favourable mechanism. Coins for each
+    canary: right guesses in one run, by Mahloujifar, Melis, Chaudhuri (2024) against a curve and calibrated against
+    (epsilon, delta). Guessed secrets are a second test of the same scores, and both are then paid for.
+
+    Args:
+        scores: of one attack; references are left out.
+        claim: a claim that claims nothing has p-value 1.
+        seed: of ties and of the simulation.
+        level: what the p-value will be compared with; the simulation is made fine enough for it.
+    """
+    scores = scores.select(~scores.reference)
+    if not scores.ids:
+        return None
+    tests = [test for test in (_membership(scores, claim, seed, level), _secrets(scores, claim, seed)) if test]
+    if not tests:
+        return None
+    best = min(tests, key=lambda test: test.p_value)
+    method = best.method if len(tests) == 1 else f"{best.method}, paid for as one of {len(tests)} tests"
+    return ClaimTest(min(1.0, len(tests) * best.p_value), best.against, method, best.assumptions)
+
+
+def _membership(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTest | None:
+    if needs_one_canary(scores) is None:
+        return _many_runs(scores, claim, seed, level)
+    return _one_run(scores, claim, seed, level) if needs_coins(scores) is None else None
+
+
+def _many_runs(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTest:
+    copies, method = int(scores.repetitions.max()), "all ranks of independent models, calibrated"
+    if claim.is_control:
+        return ClaimTest(1.0, str(claim), method, INDEPENDENT_RUNS)
+    if claim.has_curve:
+        assert claim.mechanism is not None
+        curve = curve_of(claim.mechanism, copies, claim.adjacency)
+        p = calibrated_p_value(scores, gaussian_statistic, curve.invert, draws_for(level), seed)
+        return ClaimTest(p, f"the trade-off curve of {claim.mechanism}", method, INDEPENDENT_RUNS)
+    epsilon, delta = group_privacy(claim.epsilon, claim.delta, copies)
+    p = calibrated_p_value(
+        scores,
+        lambda ranks: epsilon_delta_statistic(ranks, claim.delta),
+        lambda tpr: invert_epsilon_delta(tpr, epsilon, delta),
+        draws_for(level),
+        seed,
+    )
+    return ClaimTest(p, str(claim), method, INDEPENDENT_RUNS)
+
+
+def _one_run(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTest:
+    copies = int(scores.repetitions.max())
+    if claim.is_control:
+        return ClaimTest(1.0, str(claim), "coins", FAIR_COINS)
+    if claim.has_curve:
+        assert claim.mechanism is not None
+        curve = curve_of(claim.mechanism, copies, claim.adjacency)
+        p = fdp_p_value(curve.invert, *right_guesses(scores, GUESSES, True, seed))
+        return ClaimTest(p, f"the trade-off curve of {claim.mechanism}", "right guesses about fair coins", FAIR_COINS)
+    said = ordered_coins(scores, True, seed)
+    spent = leak(said.size, claim.epsilon, claim.delta, copies)
+    p = 1.0
+    if said.size > 1 and spent < 1:
+        p = min(1.0, CoinTest.of(said, draws_for(level), seed).p_value(copies * claim.epsilon) + spent)
+    return ClaimTest(p, str(claim), "right guesses about fair coins, all numbers of guesses, calibrated", FAIR_COINS)
+
+
+def _secrets(scores: Scores, claim: Claim, seed: int) -> ClaimTest | None:
+    """The smallest level, from above to 1%, at which the bound from guessed secrets lies above the claim."""
+    estimator = SecretGuess()
+    if estimator.inapplicable(scores) is not None:
+        return None
+
+    def refuted(log_level: float) -> bool:
+        return estimator.epsilon(scores, claim.delta, 1 - math.exp(log_level), seed) > claim.epsilon
+
+    low, high = math.log(1e-12), math.log(0.999)
+    if claim.is_control or not refuted(high):
+        p = 1.0
+    else:
+        while high - low > 0.01:
+            middle = (low + high) / 2
+            low, high = (low, middle) if refuted(middle) else (middle, high)
+        p = math.exp(high)
+    return ClaimTest(float(np.clip(p, 0, 1)), str(claim), "guessed secrets", estimator.assumptions)

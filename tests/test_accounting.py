@@ -1,0 +1,143 @@
+"""Two accountants against each other and against the exact Gaussian formula."""
+
+import math
+
+import pytest
+
+from audit.accounting import ACCOUNTANTS, claim_of, noise_multiplier, pld_epsilon, prv_epsilon
+from audit.gaussian import epsilon_of
+from audit.mechanism import DPSGD
+from canaries.errors import InputError
+
+DELTA = 1e-5
+GRID = [
+    DPSGD(rate, steps, sigma)
+    for rate, steps, sigma in [
+        (0.01, 100, 0.7),
+        (0.01, 1000, 1.0),
+        (0.0625, 200, 1.5),
+        (0.25, 60, 3.0),
+        (0.5, 1, 1.0),
+        (0.5, 100, 10.0),
+        (1.0, 1, 1.0),
+        (1.0, 50, 5.0),
+        (1.0, 200, 40.0),
+    ]
+]
+
+
+@pytest.mark.parametrize("mechanism", GRID, ids=str)
+def test_the_accountants_agree_within_one_per_cent(mechanism):
+    pld, prv = pld_epsilon(mechanism, DELTA), prv_epsilon(mechanism, DELTA)
+    assert 0.1 < pld < 30
+    assert pld == pytest.approx(prv, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ACCOUNTANTS)
+@pytest.mark.parametrize("mechanism", [m for m in GRID if m.sample_rate == 1], ids=str)
+def test_full_batch_is_the_gaussian_mechanism(name, mechanism):
+    exact = epsilon_of(math.sqrt(mechanism.steps) / mechanism.noise_multiplier, DELTA)
+    found = ACCOUNTANTS[name](mechanism, DELTA)
+    assert exact <= found  # An accountant may round up, and never down.
+    assert found == pytest.approx(exact, rel=1e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "rate", "steps"), [(0.5, 0.25, 60), (8.0, 0.25, 60), (1.0, 0.01, 500), (4.0, 1.0, 1), (8.0, 1.0, 40)]
+)
+def test_the_noise_multiplier_spends_the_epsilon(epsilon, rate, steps):
+    sigma = noise_multiplier(epsilon, DELTA, rate, steps)
+    spent = pld_epsilon(DPSGD(rate, steps, sigma), DELTA)
+    assert 0.998 * epsilon <= spent <= epsilon
+
+
+def test_the_noise_multiplier_by_opacus():
+    sigma = noise_multiplier(4.0, DELTA, 1.0, 1, accountant="opacus-prv")
+    assert 0.998 * 4 <= prv_epsilon(DPSGD(1.0, 1, sigma), DELTA) <= 4
+    assert sigma == pytest.approx(noise_multiplier(4.0, DELTA, 1.0, 1), rel=0.01)
+
+
+def test_a_known_noise_multiplier():
+    # One full batch is the Gaussian mechanism; Balle and Wang (2018), the analytic calibration at (1, 1e-5).
+    assert noise_multiplier(1.0, 1e-5, 1.0, 1) == pytest.approx(3.7303, rel=2e-3)
+
+
+def test_infinity_asks_for_no_noise():
+    assert noise_multiplier(math.inf, DELTA, 0.25, 60) == 0.0
+    for name in ACCOUNTANTS:
+        assert claim_of(DPSGD(0.25, 60, 0.0), DELTA, name).is_control
+
+
+@pytest.mark.parametrize("name", ACCOUNTANTS)
+def test_epsilon_grows_with_steps_and_sampling_and_falls_with_noise_and_delta(name):
+    compute = ACCOUNTANTS[name]
+    middle = compute(DPSGD(0.1, 20, 2.0), DELTA)
+    by_noise = [compute(DPSGD(0.1, 20, 1.0), DELTA), middle, compute(DPSGD(0.1, 20, 4.0), DELTA)]
+    by_steps = [compute(DPSGD(0.1, 80, 2.0), DELTA), middle, compute(DPSGD(0.1, 5, 2.0), DELTA)]
+    by_rate = [compute(DPSGD(1.0, 20, 2.0), DELTA), middle, compute(DPSGD(0.02, 20, 2.0), DELTA)]
+    by_delta = [compute(DPSGD(0.1, 20, 2.0), 1e-8), middle, compute(DPSGD(0.1, 20, 2.0), 1e-3)]
+    for values in (by_noise, by_steps, by_rate, by_delta):
+        assert values == sorted(values, reverse=True)
+        assert len(set(values)) == len(values)
+
+
+def test_less_epsilon_asks_for_more_noise():
+    assert noise_multiplier(0.5, DELTA, 0.25, 60) > 5 * noise_multiplier(8.0, DELTA, 0.25, 60)
+
+
+@pytest.mark.parametrize(("rate", "sampling"), [(1.0, "full-batch"), (0.25, "poisson")])
+def test_a_claim_says_what_it_rests_on(rate, sampling):
+    mechanism = DPSGD(rate, 10, 2.0)
+    claim = claim_of(mechanism, DELTA, unit="text")
+    assert claim.epsilon == pld_epsilon(mechanism, DELTA)
+    assert (claim.delta, claim.unit, claim.adjacency) == (DELTA, "text", "add-or-remove-one")
+    assert (claim.sampling, claim.accountant) == (sampling, "pld")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((0.0, 10, 1.0), r"sample_rate in \(0, 1\], got 0.0"),
+        ((1.1, 10, 1.0), r"sample_rate in \(0, 1\], got 1.1"),
+        ((math.nan, 10, 1.0), r"sample_rate in \(0, 1\], got nan"),
+        ((0.5, 0, 1.0), "steps >= 1, got 0"),
+        ((0.5, 10, -1.0), "noise_multiplier >= 0, got -1.0"),
+        ((0.5, 10, math.nan), "noise_multiplier >= 0, got nan"),
+    ],
+)
+def test_impossible_mechanisms(arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        DPSGD(*arguments)
+
+
+@pytest.mark.parametrize("accountant", ["rdp", ""])
+def test_an_unknown_accountant(accountant):
+    sentence = f"Unknown accountant '{accountant}'; allowed: pld, opacus-prv."
+    with pytest.raises(InputError, match=sentence):
+        noise_multiplier(1.0, DELTA, 0.5, 10, accountant=accountant)
+    with pytest.raises(InputError, match=sentence):
+        claim_of(DPSGD(0.5, 10, 1.0), DELTA, accountant)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, math.nan])
+def test_a_target_that_is_no_epsilon(epsilon):
+    with pytest.raises(InputError, match=f"epsilon > 0, got {epsilon}"):
+        noise_multiplier(epsilon, DELTA, 0.5, 10)
+
+
+@pytest.mark.parametrize("delta", [-0.1, 0.0, 1.0, math.nan])
+def test_a_delta_out_of_range(delta):
+    with pytest.raises(InputError, match=f"delta in .* got {delta}"):
+        noise_multiplier(1.0, delta, 0.5, 10)
+
+
+def test_an_epsilon_out_of_reach():
+    with pytest.raises(InputError, match=r"No noise multiplier in \[0.05, 2000\] gives epsilon 1e-05 at delta 1e-05 "):
+        noise_multiplier(1e-5, DELTA, 1.0, 1)
+
+
+def test_a_delta_so_large_that_nothing_is_left_of_epsilon():
+    # delta 0.4 is more than any sigma above 0.96 needs, so the search meets epsilon 0 on its way.
+    sigma = noise_multiplier(0.1, 0.4, 1.0, 1)
+    assert sigma < 1
+    assert 0.09 < epsilon_of(1 / sigma, 0.4) <= 0.1
