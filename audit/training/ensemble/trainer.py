@@ -55,19 +55,32 @@ class Ensemble(Recipe, SweepTrainer):
 
     @property
     def mechanism(self) -> DPSGD:
-        """Poisson-subsampled Gaussians, composed over the steps.
+        """Poisson-subsampled Gaussians, composed over the steps; all at the highest rate of a batch-size schedule.
 
+        That is an upper bound: `phases` has what an accountant of the schedule itself needs.
         A shuffled epoch uses each record once, so it is one full-batch Gaussian (parallel composition, for a record
         that is replaced by one of zero gradient).
         """
         if self.sampling == "shuffled":
             epochs = int(np.ceil(sum(steps * rate for steps, rate in self.phases()) - 1e-9))
             return DPSGD(1.0, max(1, epochs), self.noise_multiplier)
-        return DPSGD(self.sample_rate, self.steps, self.noise_multiplier)
+        return DPSGD(max(rate for _, rate in self.phases()), self.steps, self.noise_multiplier)
 
     def with_noise(self, noise_multiplier: float) -> Self:
         """The same trainer at another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
+
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:
+        """Refuse records that the model cannot learn from, and layers that cannot be trained.
+
+        Raises:
+            InputError: a sentence that says what does not fit.
+        """
+        for records in (dataset.train, canaries.records, dataset.test):
+            self.model.tensors(records)
+        Stacked(self.model.build(dataset.train, 0))
+        if self.initial == "pretrained" and not len(dataset.pool):
+            raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
 
     def train(
         self,
