@@ -114,7 +114,7 @@ def test_identity_builds_the_same_again(kind, spec):
     [
         (ATTACKS, "los", "Unknown attack 'los' (did you mean 'loss'?); allowed: extraction, loss, noise-robustness,"),
         (ATTACKS, "zzz", "Unknown attack 'zzz'; allowed: extraction,"),
-        (TRAINERS, "opcus", "Unknown trainer 'opcus' (did you mean 'opacus'?); allowed: non-private, opacus,"),
+        (TRAINERS, "opcus", "Unknown trainer 'opcus' (did you mean 'opacus'?); allowed: ensemble, non-private,"),
         (ATTACKS, {"name": "loss", "copies": 3}, "Unknown key 'copies' in attack 'loss'; allowed: none."),
         (
             ATTACKS,

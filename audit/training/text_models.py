@@ -32,15 +32,10 @@ class CharacterModel(Architecture):
     alphabet: str = ALPHABET
 
     def __post_init__(self) -> None:
-        sizes = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), int)}
-        if min(sizes.values()) < 1:
-            *names, last = sizes
-            given = [str(v) for v in sizes.values()]
-            raise InputError(
-                f"Expected {', '.join(names)} and {last} >= 1, got {', '.join(given[:-1])} and {given[-1]}."
-                if names
-                else f"Expected {last} >= 1, got {given[-1]}."
-            )
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, int) and value < 1:
+                raise InputError(f"Expected {f.name} >= 1, got {value}.")
         if len(set(self.alphabet)) != len(self.alphabet) or not self.alphabet:
             raise InputError(f"Expected an alphabet of distinct characters, got {self.alphabet!r}.")
 
