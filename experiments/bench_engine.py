@@ -206,21 +206,20 @@ def worker(pipe: Connection, name: str, method: str, models: int, seconds: float
     try:
         p = problem(name, method)
         train = ensemble(p, models) if method == "ensemble" else METHODS[method](p)
-        speed, steps = timed(train, 1)
-        speed, steps = timed(train, max(1, round(seconds * speed / (models * p.batch) / 4)))
-        steps = max(1, round(seconds * speed / (models * p.batch)))
+        timed(train, 1)
+        steps = max(1, round(seconds * timed(train, 2) / (models * p.batch)))
         pipe.send(None)
         while pipe.recv():
-            speed, _ = timed(train, steps)
-            pipe.send((speed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+            pipe.send((timed(train, steps), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         pipe.send(str(error).splitlines()[0])
 
 
-def timed(train: Train, steps: int) -> tuple[float, int]:
+def timed(train: Train, steps: int) -> float:
+    """Examples per second."""
     start = time.process_time()
     examples = train(steps)
-    return examples / (time.process_time() - start), steps
+    return examples / (time.process_time() - start)
 
 
 def bench(name: str, ensembles: list[int], rounds: int, seconds: float) -> list[dict[str, Any]]:
