@@ -15,7 +15,7 @@ from audit.score_files import read_scores
 from canaries.errors import InputError
 
 if TYPE_CHECKING:
-    from audit.sweep import sweep
+    from audit.sweeping import sweep
 
 __all__ = [
     "AuditResult",
@@ -37,7 +37,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """`sweep`, at the price of importing torch when it is first asked for."""
     if name == "sweep":
-        from audit.sweep import sweep
+        from audit.sweeping import sweep
 
         return sweep
     raise AttributeError(f"module 'audit' has no attribute '{name}'")

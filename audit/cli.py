@@ -57,7 +57,7 @@ def sweep(
     from audit.gate import exit_code
     from audit.report.publish import publish
     from audit.runs import load_result
-    from audit.sweep import sweep as run_sweep
+    from audit.sweeping import sweep as run_sweep
 
     experiment = load(config, overrides or ())
     folder = out or Path("runs") / experiment.name

@@ -109,7 +109,8 @@ def _extraction(rows: Sequence[ExtractionRow]) -> dict[str, dict[float, Text]]:
     for row in rows:
         copies = f"{row.found.repetitions} {'copy' if row.found.repetitions == 1 else 'copies'}"
         name = f"{row.attack}\n{copies if row.found.repetitions else 'never inserted'}"
-        text = Text(f"{percent(row.found.rate.value)} found\n{number(row.found.exposure)} bits")
+        auc = "" if row.found.auc is None else f"\nAUC {number(row.found.auc)}"
+        text = Text(f"{percent(row.found.rate.value)} found\n{number(row.found.exposure)} bits{auc}")
         found.setdefault(name, {})[row.epsilon] = text
     return found
 

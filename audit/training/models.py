@@ -5,6 +5,7 @@ No layer mixes examples, so per-example gradients exist for all of them.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from attacks.view import ArrayView, View
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Records
+
+DRAWING = threading.Lock()
+"""Held while parameters are drawn: torch's global generator is one for all threads."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Architecture(ABC):
 
     def build(self, example: Records, seed: int) -> nn.Module:
         """A module whose initial parameters depend on `seed` alone."""
-        with torch.random.fork_rng(devices=[]):
+        with DRAWING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.module(example)
 

@@ -1,6 +1,7 @@
 """Architectures: their shapes, their seeds, and the views of them."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -106,3 +107,15 @@ def test_the_criterion_of_texts_divides_by_the_fixed_length():
 def test_impossible_architectures(make, sentence):
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+def test_threads_do_not_share_random_numbers():
+    model = MLP((64,))
+    alone = [model.build(ROWS, seed).state_dict() for seed in range(4)]
+
+    def draw(seed):
+        state = model.build(ROWS, seed).state_dict()
+        return all(torch.equal(state[name], alone[seed][name]) for name in state)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(draw, [i % 4 for i in range(800)]))

@@ -55,16 +55,16 @@ class Ensemble(Recipe, SweepTrainer):
 
     @property
     def mechanism(self) -> DPSGD:
-        """Poisson-subsampled Gaussians, composed over the steps; all at the highest rate of a batch-size schedule.
+        """Poisson-subsampled Gaussians, composed over the steps of every phase of the batch-size schedule.
 
-        That is an upper bound: `phases` has what an accountant of the schedule itself needs.
         A shuffled epoch uses each record once, so it is one full-batch Gaussian (parallel composition, for a record
         that is replaced by one of zero gradient).
         """
         if self.sampling == "shuffled":
             epochs = int(np.ceil(sum(steps * rate for steps, rate in self.phases()) - 1e-9))
             return DPSGD(1.0, max(1, epochs), self.noise_multiplier)
-        return DPSGD(max(rate for _, rate in self.phases()), self.steps, self.noise_multiplier)
+        (steps, rate), *later = self.phases()
+        return DPSGD(rate, steps, self.noise_multiplier, tuple(later))
 
     def with_noise(self, noise_multiplier: float) -> Self:
         """The same trainer at another noise multiplier."""

@@ -67,7 +67,7 @@ def test_mechanism() -> None:
     assert TRAINER.mechanism == DPSGD(0.5, 8, 0.3)
     assert replace(TRAINER, sampling="shuffled", sample_rate=0.25, steps=6).mechanism == DPSGD(1.0, 2, 0.3)
     rates = replace(TRAINER, rates=((3, 0.75), (5, 0.25)))
-    assert rates.mechanism == DPSGD(0.75, 8, 0.3)
+    assert rates.mechanism == DPSGD(0.5, 3, 0.3, ((2, 0.75), (3, 0.25)))
 
 
 @pytest.mark.parametrize("model", [CharacterNGram, CharacterGRU, CharacterLSTM, CharacterTransformer])
