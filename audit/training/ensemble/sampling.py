@@ -55,7 +55,7 @@ class Shuffled(Sampler):
         self._left: Batch = np.empty(0, dtype=np.int64)
 
     def draw(self, rate: float) -> Batch:
-        """The next positions of this epoch's order, at most rate * records, so that 1 / rate batches are one epoch at most.
+        """The next positions of this epoch's order, at most rate * records: no fewer than 1 / rate batches an epoch.
 
         Raises:
             InputError: if that is less than one record.
