@@ -40,9 +40,22 @@ class Bound:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A point estimate of epsilon. It proves nothing; the gate does not accept it."""
+    """A point estimate of epsilon. It proves nothing; the gate does not accept it.
+
+    Attributes:
+        epsilon: the estimate, in nats.
+        low: lower end of its interval.
+        high: upper end.
+        level: what the interval is meant to hold with; nothing guarantees that it does.
+        delta: the delta that it is stated at.
+        estimator: the name of what computed it.
+        caveat: why it is no bound.
+    """
 
     epsilon: float
+    low: float
+    high: float
+    level: float
     delta: float
     estimator: str
     caveat: str

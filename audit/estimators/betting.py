@@ -57,7 +57,7 @@ class Betting(Estimator):
         gains = np.stack([above_in, ~above_out]), np.stack([above_out, ~above_in])
         copies = int(scores.repetitions.max())
         target = -math.log(1 - confidence)
-        return per_copy(lambda eps, dlt: _most_wealth(*gains, eps, dlt) >= target, delta, copies)
+        return per_copy(lambda eps, dlt: _most_wealth(*gains, eps, dlt) >= target, delta, copies, 1e-4)
 
     def inapplicable(self, scores: Scores) -> str | None:
         """One canary, so that every score comes from a run of its own."""

@@ -78,7 +78,7 @@ class Ranks:
     @property
     def weights(self) -> Floats:
         """float[M]: how many "in" scores each kept one stands for; they sum to n_in."""
-        edges = np.concatenate([[0], (self.ins[1:] + self.ins[:-1]) / 2, [self.n_in]])
+        edges = np.concatenate([[0], (self.ins[1:] + self.ins[:-1] - 1) / 2, [self.n_in]])
         return np.asarray(np.diff(edges))
 
 

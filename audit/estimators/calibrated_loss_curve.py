@@ -32,8 +32,9 @@ class CalibratedLossCurve(Estimator):
     true where the Gaussian one is not.
 
     The noise is taken from a grid of ratio 1.005 and rounded so that the bound falls; outside of [0.3, 1000] nothing is
-    claimed to be refuted. The accountant rounds epsilon up by 0.01% or so. r copies are held against the curve of
-    one repeated r times (Dong, Roth, Su 2022, Theorem 2.14). At delta = 0 no epsilon is true of a Gaussian mechanism, and the answer is 0.
+    claimed to be refuted. The accountant rounds epsilon up by 0.01% or so. r copies are held against the curve of one
+    repeated r times (Dong, Roth, Su 2022, Theorem 2.14). At delta = 0 no epsilon is true of a Gaussian mechanism, and
+    the answer is 0.
 
     Attributes:
         sample_rate: probability that a record is in a batch; 1 is full batch, where the curve is Gaussian.

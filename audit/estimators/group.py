@@ -26,10 +26,10 @@ def group_privacy(epsilon: float, delta: float, copies: int) -> tuple[float, flo
     return copies * epsilon, math.exp(min(0.0, math.log(delta) + (copies - 1) * epsilon + ratio))
 
 
-def largest_refuted(refuted: Callable[[float], bool]) -> float:
+def largest_refuted(refuted: Callable[[float], bool], tolerance: float = 1e-12) -> float:
     """The largest epsilon in [0, 2^14] that a test refutes, and 0 if it refutes none.
 
-    `refuted` must be true up to some epsilon and false beyond. The answer errs downwards, by 1e-12 or so.
+    `refuted` must be true up to some epsilon and false beyond. The answer errs downwards, by a relative `tolerance`.
     """
     if not refuted(0.0):
         return 0.0
@@ -38,13 +38,13 @@ def largest_refuted(refuted: Callable[[float], bool]) -> float:
         if high >= LARGEST:
             return high
         low, high = high, 2 * high
-    while high - low > 1e-12 * max(1.0, high):
+    while high - low > tolerance * max(1.0, high):
         middle = (low + high) / 2
         low, high = (middle, high) if refuted(middle) else (low, middle)
     return low
 
 
-def per_copy(refuted: Callable[[float, float], bool], delta: float, copies: int) -> float:
+def per_copy(refuted: Callable[[float, float], bool], delta: float, copies: int, tolerance: float = 1e-12) -> float:
     """The largest epsilon whose claim for one copy is refuted by a test of what happens to all copies.
 
     `refuted(epsilon, delta)` tests whether the presence of the whole canary, all its copies, is (epsilon, delta)-DP;
@@ -52,4 +52,4 @@ def per_copy(refuted: Callable[[float, float], bool], delta: float, copies: int)
     for the canary, so it falls when that falls. Where canaries differ in copies, the most copies are conservative:
     what is implied for them is implied for fewer.
     """
-    return largest_refuted(lambda epsilon: refuted(*group_privacy(epsilon, delta, copies)))
+    return largest_refuted(lambda epsilon: refuted(*group_privacy(epsilon, delta, copies)), tolerance)

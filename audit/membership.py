@@ -1,0 +1,100 @@
+"""How well scores tell members from non-members: AUC, TPR at fixed FPR, balanced accuracy, advantage, with intervals.
+
+They describe an attack and prove nothing about epsilon. Intervals are percentile bootstraps in which whole models are
+drawn, because canaries of one model depend on each other; canaries are drawn where there is one model only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.scores import Scores
+from audit.results import Interval
+from canaries.errors import InputError
+from canaries.randomness import generator
+
+Floats = NDArray[np.float64]
+
+FPRS = (0.001, 0.01, 0.1)
+RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class MembershipMetrics:
+    """Metrics of one attack, each with its interval; NaN where one side is empty.
+
+    Attributes:
+        auc: area under the ROC curve, ties counting half.
+        tpr_at: by false positive rate, the largest true positive rate of a threshold with at most that many false
+            positives; no interpolation.
+        balanced_accuracy: (TPR + 1 - FPR) / 2 at the best threshold, which flatters small samples.
+        advantage: TPR - FPR at the same threshold.
+    """
+
+    auc: Interval
+    tpr_at: dict[float, Interval]
+    balanced_accuracy: Interval
+    advantage: Interval
+
+
+def membership_metrics(
+    scores: Scores, seed: int = 0, confidence: float = 0.95, fprs: tuple[float, ...] = FPRS, resamples: int = RESAMPLES
+) -> MembershipMetrics:
+    """All metrics of centred scores, references left out.
+
+    Args:
+        scores: of one attack.
+        seed: of the bootstrap.
+        confidence: of each interval.
+        fprs: where the true positive rate is read.
+        resamples: bootstrap resamples.
+
+    Raises:
+        InputError: for a confidence or a false positive rate out of range.
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
+    if not all(0 <= fpr <= 1 for fpr in fprs):
+        raise InputError(f"Expected false positive rates in [0, 1], got {fprs}.")
+    scores = scores.select(~scores.reference).centred()
+    found = _metrics(scores.score.ravel(), scores.member.ravel(), np.ones(scores.score.size), fprs)
+    rng = generator(seed, "membership bootstrap")
+    axis = 0 if scores.models > 1 else 1
+    shape, units = scores.score.shape, scores.score.shape[axis]
+    draws = np.full((resamples, len(found)), np.nan)
+    for i in range(resamples if units else 0):
+        times = np.bincount(rng.integers(0, units, units), minlength=units).astype(np.float64)
+        weight = np.broadcast_to(times[:, None] if axis == 0 else times[None, :], shape).ravel()
+        draws[i] = _metrics(scores.score.ravel(), scores.member.ravel(), weight, fprs)
+    tail = (1 - confidence) / 2
+    intervals = [_interval(value, column, tail) for value, column in zip(found, draws.T, strict=True)]
+    advantage = intervals[1]
+    accuracy = Interval(*((1 + end) / 2 for end in (advantage.value, advantage.low, advantage.high)))
+    return MembershipMetrics(intervals[0], dict(zip(fprs, intervals[2:], strict=True)), accuracy, advantage)
+
+
+def _metrics(score: Floats, member: NDArray[np.bool_], weight: Floats, fprs: tuple[float, ...]) -> Floats:
+    """AUC, advantage and TPRs of weighted scores, each float[n]; NaN where a side has no weight."""
+    inside, outside = weight[member].sum(), weight[~member].sum()
+    if not inside or not outside:
+        return np.full(2 + len(fprs), math.nan)
+    order = np.argsort(-score, kind="stable")
+    ordered = score[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    tpr = np.append(0.0, np.cumsum(np.where(member, weight, 0.0)[order])[last] / inside)
+    fpr = np.append(0.0, np.cumsum(np.where(member, 0.0, weight)[order])[last] / outside)
+    auc = float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
+    at = [tpr[fpr <= limit + 1e-12].max() for limit in fprs]
+    return np.array([auc, (tpr - fpr).max(), *at])
+
+
+def _interval(value: float, draws: Floats, tail: float) -> Interval:
+    known = draws[~np.isnan(draws)]
+    if math.isnan(value) or not known.size:
+        return Interval(float(value), float(value), float(value))
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return Interval(float(value), float(low), float(high))

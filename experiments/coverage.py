@@ -1,0 +1,334 @@
+"""How often is a bound above the truth, and how tight is it? Every estimator on mechanisms of known epsilon.
+
+    python -m experiments.coverage [--out runs/coverage] [--jobs 2] [--audits 4000]
+
+Writes coverage.csv, coverage.md and coverage.png/svg. Exits with 1 if a bound whose assumptions hold lies above the
+truth significantly more often than its confidence says: over all rows, a sound set of estimators raises that alarm with
+probability FALSE_ALARM at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import betabinom
+
+from attacks.scores import Scores
+from audit.accounting import pld_epsilon
+from audit.estimators.base import Estimator
+from audit.estimators.betting import Betting
+from audit.estimators.calibrated import (
+    Family,
+    Ranks,
+    Statistic,
+    draws_for,
+    epsilon_delta_statistic,
+    gaussian_statistic,
+    ranks_of,
+)
+from audit.estimators.clopper_pearson import ClopperPearson
+from audit.estimators.coins import ordered_coins
+from audit.estimators.dkw import DKW
+from audit.estimators.gaussian_dp import GaussianDP
+from audit.estimators.one_run import OneRun
+from audit.estimators.one_run_calibrated import CoinTest
+from audit.estimators.one_run_fdp import OneRunFDP
+from audit.estimators.reconstruction import Reconstruction
+from audit.estimators.secret_guess import SecretGuess, success_ceiling
+from audit.gaussian import epsilon_of, mu_of
+from audit.loss_curve import curve_of
+from audit.mechanism import DPSGD
+from canaries.randomness import derive_seed, generator
+from experiments.calibration_table import (
+    CriticalValues,
+    epsilon_delta_table,
+    gaussian_table,
+    many_runs_table,
+    observed,
+    one_run_table,
+)
+from experiments.coverage_report import write_report
+from experiments.laws import DELTA, RATE, STEPS, Law, all_laws, gaussian, subsampled_mechanism
+
+CONFIDENCE = 0.95
+FALSE_ALARM = 0.01
+EPSILONS = (1.0, 4.0, 8.0)
+SIZES = ((100, 100), (500, 500), (2000, 2000), (100, 900))
+COINS = (200, 1000, 5000)
+SEEDS, SEEDS_LARGE = 20, 10
+"""Simulations for each table, up to a thousand models and beyond."""
+CEILING = "parametric ceiling"
+"""Not an estimator: the mean difference over the standard deviation of scores known to be normal, less 1.645 of its own
+standard deviations."""
+
+Floats = NDArray[np.float64]
+Bounds = Callable[[Law, int], tuple[Floats, NDArray[np.bool_]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table; `over` is the share of audits whose bound lies above the truth."""
+
+    estimator: str
+    law: str
+    epsilon: float
+    n_in: int
+    n_out: int
+    audits: int
+    over: float
+    mean: float
+    p10: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one worker does: one estimator at one size, on every law."""
+
+    estimator: str
+    n_in: int
+    n_out: int
+    audits: int
+    plain: Estimator | None = None
+
+
+def study(audits: int, jobs: int, epsilons: tuple[float, ...] = EPSILONS) -> pd.DataFrame:
+    """The whole table."""
+    laws = all_laws(epsilons)
+    done = joblib.Parallel(n_jobs=jobs)(joblib.delayed(measure)(task, laws) for task in tasks(audits))
+    return pd.DataFrame([asdict(row) for rows in done for row in rows])
+
+
+def tasks(audits: int) -> list[Task]:
+    """The long ones first."""
+    few, some = max(1, audits // 10), max(1, audits // 4)
+    long = [Task(name, *size, audits) for size in SIZES[::-1] for name in CALIBRATED]
+    long += [Task("calibrated-loss-curve", 500, 500, audits)]
+    coins = [Task("one-run-calibrated", m // 2, m - m // 2, audits) for m in COINS]
+    coins += [Task(e.name, m // 2, m - m // 2, some, e) for m in COINS for e in (OneRun(), OneRunFDP())]
+    short = [
+        Task(named(e), *size, some, e)
+        for size in SIZES
+        for e in (ClopperPearson(), ClopperPearson(threshold=1.0), DKW(), GaussianDP())
+    ]
+    short += [Task("betting", *size, few, Betting()) for size in SIZES[:2]]
+    short += [Task(CEILING, *size, audits) for size in SIZES]
+    secrets = [Task(e.name, 60, 0, some, e) for e in (SecretGuess(), Reconstruction(prior=1 / SECRETS))]
+    return [*long, *coins, *short, *secrets]
+
+
+def seeds_of(task: Task) -> int:
+    """How many simulations the table of a task has."""
+    return SEEDS if max(task.n_in, task.n_out) <= 1000 else SEEDS_LARGE
+
+
+def named(estimator: Estimator) -> str:
+    """An estimator's name, and what was named in advance."""
+    threshold = getattr(estimator, "threshold", None)
+    return estimator.name if threshold is None else f"{estimator.name} (threshold {threshold:g})"
+
+
+def measure(task: Task, laws: list[Law]) -> list[Row]:
+    """The rows of one task."""
+    if task.estimator in ("secret-guess", "reconstruction"):
+        return [_row(task, law, *_secrets(task, law)) for law in _secret_laws()]
+    if task.estimator == CEILING:
+        laws = [law for law in laws if law.name in ("null", "Gaussian")]
+    elif task.estimator == "calibrated-loss-curve":
+        laws = [law for law in laws if law.curve == "dpsgd" or law.name == "null"]
+    bounds = _ways(task, laws)
+    return [_row(task, law, *bounds(law, derive_seed(0, task.estimator, law.name, str(law.epsilon)))) for law in laws]
+
+
+def assumptions_hold(estimator: str, law: str) -> bool:
+    """Whether an estimator's curve, if it assumes one, is that of the law."""
+    if estimator == CEILING:
+        return False
+    if estimator in ("calibrated-gaussian", "gaussian-dp", "one-run-fdp"):
+        return law in ("null", "Gaussian", "discrete with ties")
+    return True
+
+
+def alarms(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of bounds whose assumptions hold and that lie above the truth significantly too often."""
+    held = table[[assumptions_hold(e, law) for e, law in zip(table["estimator"], table["law"], strict=True)]]
+    over = (held["over"] * held["audits"]).round()
+    # Audits share simulations, some ten at least, and the level that one simulation of 999 attains is itself a little
+    # random: Beta(50, 950). So the count is taken as beta-binomial, which is on the safe side of false alarms.
+    spread = SEEDS_LARGE * 1000
+    p = betabinom.sf(over - 1, held["audits"], spread * (1 - CONFIDENCE), spread * CONFIDENCE)
+    return held[p < FALSE_ALARM / max(1, len(held))]
+
+
+def _row(task: Task, law: Law, found: Floats, over: NDArray[np.bool_]) -> Row:
+    tenth = float(np.percentile(found, 10))
+    return Row(
+        task.estimator, law.name, law.epsilon, task.n_in, task.n_out, len(found), over.mean(), found.mean(), tenth
+    )
+
+
+def _ways(task: Task, laws: list[Law]) -> Bounds:
+    if task.plain is not None:
+        return _plainly(task, task.plain)
+    if task.estimator == CEILING:
+        return _ceiling(task)
+    if task.estimator == "one-run-calibrated":
+        return _coins_by_table(task, laws)
+    return _by_table(task, laws)
+
+
+def _plainly(task: Task, estimator: Estimator) -> Bounds:
+    coins = isinstance(estimator, OneRun | OneRunFDP)
+
+    def bounds(law: Law, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+        found = np.empty(task.audits)
+        for i in range(task.audits):
+            scores = _coins(task, law, seed, i) if coins else Scores.from_arms(*_arms(task, law, seed, i))
+            found[i] = estimator.epsilon(scores, DELTA, CONFIDENCE, i)
+        return found, found > law.truth * (1 + 1e-9)
+
+    return bounds
+
+
+def _by_table(task: Task, laws: list[Law]) -> Bounds:
+    ranks = ranks_of(np.empty(task.n_in), np.empty(task.n_out), draws_for(1 - CONFIDENCE))
+    table, statistic, theta_of, epsilon = CALIBRATED_OR_CURVE[task.estimator](task, ranks, laws)
+
+    def bounds(law: Law, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+        found, over = np.empty(task.audits), np.empty(task.audits, dtype=bool)
+        for i in range(task.audits):
+            seen = observed(statistic, ranks, *_arms(task, law, seed, i), i)
+            found[i] = epsilon(table.bound(seen, i % len(table.value)))
+            over[i] = table.refutes(theta_of(law), seen, i % len(table.value))
+        return found, over
+
+    return bounds
+
+
+Tabulated = tuple[CriticalValues, Statistic, Callable[[Law], float], Callable[[float], float]]
+
+
+def _gaussian(task: Task, ranks: Ranks, laws: list[Law]) -> Tabulated:
+    def theta_of(law: Law) -> float:
+        return mu_of(law.truth, DELTA) if law.truth else 0.0
+
+    mus = [*np.linspace(0, 4.2, 29), *map(theta_of, laws)]
+    table = gaussian_table(task.n_in, task.n_out, mus, 1 - CONFIDENCE, seeds_of(task))
+    return table, gaussian_statistic(ranks), theta_of, lambda mu: epsilon_of(mu, DELTA)
+
+
+def _epsilon_delta(task: Task, ranks: Ranks, laws: list[Law]) -> Tabulated:
+    epsilons = [*np.linspace(0, 9, 31), *(law.truth for law in laws)]
+    table = epsilon_delta_table(task.n_in, task.n_out, epsilons, DELTA, 1 - CONFIDENCE, seeds_of(task))
+    return table, epsilon_delta_statistic(ranks, DELTA), lambda law: law.truth, lambda epsilon: epsilon
+
+
+def _loss_curve(task: Task, ranks: Ranks, laws: list[Law]) -> Tabulated:
+    def theta_of(law: Law) -> float:
+        return 1 / subsampled_mechanism(law.epsilon).noise_multiplier if law.truth else 0.0
+
+    def move(tpr: Floats, theta: float) -> Floats:
+        return curve_of(DPSGD(RATE, STEPS, 1 / theta)).invert(tpr) if theta else tpr
+
+    thetas = np.unique([0.0, *np.geomspace(0.1, 1.5, 16), *map(theta_of, laws)])
+    family = Family(lambda x: x, move)
+    table = many_runs_table(gaussian_statistic(ranks), family, ranks, thetas, 1 - CONFIDENCE, seeds_of(task))
+    epsilons = [pld_epsilon(DPSGD(RATE, STEPS, 1 / t), DELTA, 1e-3) if t else 0.0 for t in thetas]
+    return table, gaussian_statistic(ranks), theta_of, lambda theta: float(np.interp(theta, thetas, epsilons))
+
+
+CALIBRATED = {"calibrated-gaussian": _gaussian, "calibrated-epsilon-delta": _epsilon_delta}
+CALIBRATED_OR_CURVE = CALIBRATED | {"calibrated-loss-curve": _loss_curve}
+
+
+def _coins_by_table(task: Task, laws: list[Law]) -> Bounds:
+    epsilons = [*np.linspace(0, 8, 33), *(law.truth for law in laws)]
+    table = one_run_table(task.n_in + task.n_out, epsilons, DELTA, 1 - CONFIDENCE, seeds_of(task))
+
+    def bounds(law: Law, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+        found, over = np.empty(task.audits), np.empty(task.audits, dtype=bool)
+        for i in range(task.audits):
+            seen = CoinTest.of(ordered_coins(_coins(task, law, seed, i), True, i), 1, 0).seen
+            found[i] = table.bound(seen, i % len(table.value))
+            over[i] = table.refutes(law.truth, seen, i % len(table.value))
+        return found, over
+
+    return bounds
+
+
+def _ceiling(task: Task) -> Bounds:
+    def bounds(law: Law, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+        found = np.empty(task.audits)
+        for i in range(task.audits):
+            ins, outs = _arms(task, law, seed, i)
+            pooled = math.sqrt((ins.var(ddof=1) * (len(ins) - 1) + outs.var(ddof=1) * (len(outs) - 1)) / (
+                len(ins) + len(outs) - 2
+            ))  # fmt: skip
+            d = (ins.mean() - outs.mean()) / pooled
+            mu = d - 1.645 * math.sqrt((1 / len(ins) + 1 / len(outs)) * (1 + d**2 / 8))
+            found[i] = epsilon_of(max(0.0, mu), DELTA)
+        return found, found > law.truth * (1 + 1e-9)
+
+    return bounds
+
+
+def _arms(task: Task, law: Law, seed: int, audit: int) -> tuple[Floats, Floats]:
+    member = np.arange(task.n_in + task.n_out) < task.n_in
+    score = law.draw(np.random.default_rng([seed, audit]), member)
+    return score[member], score[~member]
+
+
+def _coins(task: Task, law: Law, seed: int, audit: int) -> Scores:
+    rng = np.random.default_rng([seed, audit])
+    member = rng.random((1, task.n_in + task.n_out)) < 0.5
+    return Scores.from_matrix(law.draw(rng, member), member, randomised="canary")
+
+
+SECRETS = 100
+"""Equally likely secrets; each model has one of its own."""
+
+
+def _secret_laws() -> list[Law]:
+    laws = [replace(gaussian(epsilon), name="k-ary response") for epsilon in EPSILONS]
+    return [replace(laws[0], name="null", epsilon=0.0, truth=0.0), *laws]
+
+
+def _secrets(task: Task, law: Law) -> tuple[Floats, NDArray[np.bool_]]:
+    estimator, n = task.plain, task.n_in
+    assert estimator is not None
+    found, own = np.empty(task.audits), np.eye(n, dtype=bool)
+    for i in range(task.audits):
+        rng = generator(0, "k-ary response", str(law.epsilon), i)
+        right = own & (rng.random((n, n)) < success_ceiling(law.truth, DELTA, SECRETS))
+        scores = Scores.from_matrix(np.zeros((n, n)), own, randomised="model")
+        evidence = {"guessed": right, "reconstructed": right}
+        scores = replace(scores, space=np.full(n, float(SECRETS)), evidence=evidence)
+        found[i] = estimator.epsilon(scores, DELTA, CONFIDENCE, i)
+    return found, found > law.truth * (1 + 1e-9)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=Path("runs/coverage"))
+    parser.add_argument("--jobs", type=int, default=-1)
+    parser.add_argument("--audits", type=int, default=4000)
+    options = parser.parse_args()
+    table = study(options.audits, options.jobs)
+    bad = alarms(table)
+    write_report(table, bad, options.out, CONFIDENCE, assumptions_hold, CEILING)
+    print(f"{len(table)} rows in {options.out / 'coverage.csv'}; {len(bad)} above their nominal rate")
+    if len(bad):
+        print(bad.to_string(index=False))
+    return 1 if len(bad) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
