@@ -60,8 +60,8 @@ def test_everything_that_ships_is_found():
         "canary design": ["blank", "low-variance", "mislabelled", "secrets", "uniform-noise"],
         "attack": ["extraction", "loss", "noise-robustness"],
         "estimator": ["clopper-pearson", "gaussian-dp", "one-run", "secret-guess"],
-        "trainer": ["non-private", "opacus"],
-        "model": ["cnn", "mlp", "ngram", "softmax"],
+        "trainer": ["ensemble", "non-private", "opacus"],
+        "model": ["cnn", "gru", "lstm", "mlp", "ngram", "softmax", "transformer"],
         "data set": ["breast-cancer", "csv", "digits", "fashion-mnist", "idx", "mnist", "npz", "pydoc", "text"],
     }
     for kind in KINDS:

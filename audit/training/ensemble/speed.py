@@ -11,7 +11,7 @@ from audit.training.ensemble.layout import Layout
 from audit.training.ensemble.terms import Term
 from canaries.errors import InputError
 
-CACHE_MB = 8
+CACHE_MB = 12
 """Size of a portion on a CPU: what stays near the core; measured."""
 
 
@@ -21,7 +21,8 @@ class Speed:
 
     Attributes:
         device: "cpu", "cuda" or "cuda:0" and so on.
-        memory_mb: what one portion may hold beside the parameters, in MiB; None for what suits the device.
+        memory_mb: what one portion's layer inputs, output gradients and written-down gradients may take, in MiB (about
+            as much again passes through); None for what suits the device.
         rows: examples (times augmentations) a portion, over all its models; None to work it out from `memory_mb`.
         models: models a portion; None for as many as a portion of their batches holds, and at least one.
 

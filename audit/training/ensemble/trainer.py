@@ -70,6 +70,18 @@ class Ensemble(Recipe, SweepTrainer):
         """The same trainer at another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
 
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:
+        """Refuse records that the model cannot learn from, and layers that cannot be trained.
+
+        Raises:
+            InputError: a sentence that says what does not fit.
+        """
+        for records in (dataset.train, canaries.records, dataset.test):
+            self.model.tensors(records)
+        Stacked(self.model.build(dataset.train, 0))
+        if self.initial == "pretrained" and not len(dataset.pool):
+            raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
+
     def train(
         self,
         dataset: Dataset,

@@ -240,6 +240,20 @@ def test_shuffled_batches_cover_each_epoch() -> None:
         assert sorted(np.concatenate(epoch)) == list(range(10))
 
 
+@pytest.mark.parametrize("rate", [0.04, 0.1, 0.35, 0.46, 0.99, 1.0])
+def test_shuffled_epochs_are_no_more_than_claimed(rate: float) -> None:
+    """What the accountant is told, ceil(steps * rate) uses of a record, is never exceeded."""
+    for records in (50, 53):
+        sampler = Shuffled(records, np.random.default_rng(0))
+        uses = np.bincount(np.concatenate([sampler.draw(rate) for _ in range(200)]))
+        assert uses.max() <= math.ceil(200 * rate - 1e-9)
+
+
+def test_shuffled_batches_need_a_record() -> None:
+    with pytest.raises(InputError, match="at least one in 10 records"):
+        Shuffled(10, np.random.default_rng(0)).draw(0.05)
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_optimisers_are_torchs(decay: float) -> None:
     start = torch.randn(2, 5)
