@@ -46,10 +46,10 @@ from audit.training.ensemble.engine import Task, fit
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.sampling import Poisson
-from audit.training.ensemble.speed import Speed
 from audit.training.ensemble.stacked import Stacked
 from audit.training.language import NGram, RecordLoss
 from audit.training.models import CNN, MLP
+from audit.training.speed import Speed
 from canaries.records import ArrayRecords
 
 RECORDS, TOKENS, LENGTH = 4096, 46, 40

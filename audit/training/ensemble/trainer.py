@@ -17,9 +17,9 @@ from audit.training.base import SweepTrainer
 from audit.training.ensemble.engine import Task, Trained, Watch, fit
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.recipe import Recipe
-from audit.training.ensemble.speed import Speed
 from audit.training.ensemble.stacked import Stacked
 from audit.training.models import MLP, Architecture
+from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.randomness import derive_seed

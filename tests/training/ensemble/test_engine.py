@@ -18,9 +18,9 @@ from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.optimisers import SGD, Adam
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.sampling import Poisson, Shuffled
-from audit.training.ensemble.speed import Speed
 from audit.training.ensemble.stacked import Stacked
 from audit.training.language import NGram, RecordLoss
+from audit.training.speed import Speed
 from canaries.errors import InputError
 from canaries.randomness import generator
 

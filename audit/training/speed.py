@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from audit.training.ensemble.layout import Layout
-from audit.training.ensemble.terms import Term
 from canaries.errors import InputError
 
 CACHE_MB = 12
@@ -50,13 +47,3 @@ class Speed:
         default = CACHE_MB if self.device == "cpu" else 2048
         budget = (default if self.memory_mb is None else self.memory_mb) * 2**20
         return max(1, int(budget / max(1.0, bytes_per_row)))
-
-
-def tensor_bytes(terms: list[Term], layout: Layout) -> float:
-    """Bytes for each row that terms hold on to: inputs, output gradients, materialised gradients."""
-    seen: dict[int, int] = {}
-    for term in terms:
-        for held in (*vars(term).values(), term.tap.gradient):
-            if isinstance(held, Tensor):
-                seen[held.untyped_storage().data_ptr()] = held.numel() * held.element_size()
-    return sum(seen.values()) / layout.rows
