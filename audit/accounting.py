@@ -12,32 +12,16 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
-from dp_accounting.pld import PLDAccountant
 from opacus.accountants import PRVAccountant
 from scipy.optimize import brentq
 
 from audit.claim import Claim
 from audit.mechanism import DPSGD
+from audit.pld import pld_epsilon
 from canaries.errors import InputError
 
 MIN_NOISE, MAX_NOISE = 0.05, 2000.0
 """Noise multipliers that are searched; outside of them the accountants are too slow or too coarse."""
-
-
-@lru_cache(maxsize=4096)
-def pld_epsilon(mechanism: DPSGD, delta: float, resolution: float = 1e-4) -> float:
-    """Epsilon at `delta` by dp-accounting's privacy loss distributions, rounded up to multiples of `resolution`.
-
-    Source: Koskela et al. (2020); Doroshenko et al. (2022), connect-the-dots discretisation.
-    """
-    if mechanism.noise_multiplier == 0:
-        return math.inf
-    accountant = PLDAccountant(value_discretization_interval=resolution)
-    for steps, rate in mechanism.phases:
-        step = PoissonSampledDpEvent(rate, GaussianDpEvent(mechanism.noise_multiplier))
-        accountant.compose(SelfComposedDpEvent(step, steps))
-    return float(accountant.get_epsilon(delta))
 
 
 @lru_cache(maxsize=4096)

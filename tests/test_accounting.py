@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from audit.accounting import ACCOUNTANTS, claim_of, noise_multiplier, pld_epsilon, prv_epsilon
+from audit.accounting import ACCOUNTANTS, claim_of, noise_multiplier, prv_epsilon
 from audit.gaussian import epsilon_of
 from audit.mechanism import DPSGD
+from audit.pld import pld_epsilon
 from canaries.errors import InputError
 
 DELTA = 1e-5
