@@ -61,7 +61,9 @@ class _Scan(torch.autograd.Function):
             g_out.movedim(2, 0), through, of_cell, of_state, f,
             steps[..., :3, :], steps[..., 3, :], steps.flatten(-2),
         )  # fmt: skip
-        for grad, t, cell, state, keep, three, one, flat in zip(*(reversed(s.unbind(0)) for s in sequence), strict=True):
+        for grad, t, cell, state, keep, three, one, flat in zip(
+            *(reversed(s.unbind(0)) for s in sequence), strict=True
+        ):
             dh = dh + grad
             dc = torch.addcmul(dc, dh, t)
             torch.mul(cell, dc.unsqueeze(-2), out=three)
