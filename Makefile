@@ -1,13 +1,14 @@
 # make demo   install, audit scikit-learn's digits and a small language model, write runs/digits/report.html
 # make test   the tests
 # make check  linters and strict types
+# make coverage  is every bound true, and how tight? minutes; writes runs/coverage
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check clean
+.PHONY: demo test check coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/firedamp sweep experiments/digits.toml --out runs/digits
@@ -25,6 +26,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+coverage: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage --out runs/coverage --jobs -1
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info
