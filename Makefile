@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 coverage: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage --out runs/coverage --jobs -1
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage --out runs/coverage --docs docs --jobs -1
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info
