@@ -3,8 +3,8 @@
     python -m experiments.coverage [--out runs/coverage] [--jobs 2] [--audits 3000] [--docs docs]
 
 Writes coverage.csv, coverage.md and coverage.png/svg, and copies of the last three to --docs. Exits with 1 if a bound
-whose assumptions hold lies above the truth significantly more often than its confidence says: over all rows, a sound set of estimators raises that alarm with
-probability FALSE_ALARM at most.
+whose assumptions hold lies above the truth significantly more often than its confidence says: over all rows, a sound
+set of estimators raises that alarm with probability FALSE_ALARM at most.
 """
 
 from __future__ import annotations
