@@ -2,13 +2,14 @@
 # make test   the tests
 # make check  linters and strict types
 # make bench  examples per second of the ensemble engine, Opacus and plain SGD, runs/bench/engine.csv
+# make coverage  is every bound true, and how tight? minutes; writes runs/coverage
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/firedamp sweep experiments/digits.toml --out runs/digits
@@ -29,6 +30,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 bench: $(INSTALLED)
 	$(BIN)/python -W ignore experiments/bench_engine.py
+
+coverage: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage --out runs/coverage --docs docs --jobs -1
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

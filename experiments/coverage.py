@@ -1,16 +1,17 @@
 """How often is a bound above the truth, and how tight is it? Every estimator on mechanisms of known epsilon.
 
-    python -m experiments.coverage [--out runs/coverage] [--jobs 2] [--audits 4000]
+    python -m experiments.coverage [--out runs/coverage] [--jobs 2] [--audits 3000] [--docs docs]
 
-Writes coverage.csv, coverage.md and coverage.png/svg. Exits with 1 if a bound whose assumptions hold lies above the
-truth significantly more often than its confidence says: over all rows, a sound set of estimators raises that alarm with
-probability FALSE_ALARM at most.
+Writes coverage.csv, coverage.md and coverage.png/svg, and copies of the last three to --docs. Exits with 1 if a bound
+whose assumptions hold lies above the truth significantly more often than its confidence says: over all rows, a sound
+set of estimators raises that alarm with probability FALSE_ALARM at most.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -319,11 +320,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("runs/coverage"))
     parser.add_argument("--jobs", type=int, default=-1)
-    parser.add_argument("--audits", type=int, default=4000)
+    parser.add_argument("--audits", type=int, default=3000)
+    parser.add_argument("--docs", type=Path)
     options = parser.parse_args()
     table = study(options.audits, options.jobs)
     bad = alarms(table)
     write_report(table, bad, options.out, CONFIDENCE, assumptions_hold, CEILING)
+    if options.docs:
+        for name in ("coverage.md", "coverage.png", "coverage.svg"):
+            shutil.copy(options.out / name, options.docs / name)
     print(f"{len(table)} rows in {options.out / 'coverage.csv'}; {len(bad)} above their nominal rate")
     if len(bad):
         print(bad.to_string(index=False))
