@@ -4,6 +4,7 @@
     scores/<audit>/<unit>.parquet   one row per attack and canary of one model
     models/<audit>/<unit>.json      utility, seed and seconds of one model
     failures/<unit>.txt             traceback of a unit that failed; gone once it succeeds
+    superseded/<audit>/<unit>.parquet   scores of units that the experiment no longer plans
 
 `pandas.read_parquet("RUN/scores/<audit>")` reads all scores of a pipeline.
 """
@@ -77,6 +78,18 @@ class RunDirectory:
         scores.to_parquet(temporary, index=False)
         os.replace(temporary, path)
         (self.path / "failures" / f"{unit}.txt").unlink(missing_ok=True)
+
+    def put_aside_all_but(self, planned: dict[str, set[str]]) -> None:
+        """Move scores of units that are not planned (by audit) to superseded/, and planned ones back from there.
+
+        So `scores/` holds one configuration at a time, and going back to an earlier one trains nothing again.
+        """
+        for here, there, wanted in (("scores", "superseded", False), ("superseded", "scores", True)):
+            for path in (self.path / here).glob("*/*.parquet"):
+                if (path.stem in planned.get(path.parent.name, set())) is wanted:
+                    target = self.path / there / path.parent.name / path.name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(path, target)
 
     def write_failure(self, unit: str, traceback: str) -> None:
         """Leave the traceback of a unit that failed."""

@@ -111,6 +111,7 @@ def sweep(
             "cells": manifest_cells(work),
         }
     )
+    run.put_aside_all_but({w.plan.name: {unit for cell in w.cells for unit in cell.units} for w in work})
     blocks = list(_blocks(work, run, speed or Speed()))
     planned = sum(len(cell.units) for w in work for cell in w.cells)
     progress.start(planned, planned - sum(len(block.models) for block in blocks))

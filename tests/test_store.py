@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -112,3 +113,14 @@ def test_a_manifest_that_cannot_be_read(tmp_path, text, sentence):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match=sentence):
         RunDirectory.open(tmp_path)
+
+
+def test_scores_hold_one_configuration_at_a_time(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for unit in ("old", "new"):
+        run.write_unit("a", unit, pd.DataFrame({"score": [1.0]}), {})
+    run.put_aside_all_but({"a": {"new"}})
+    assert [run.is_done("a", unit) for unit in ("old", "new")] == [False, True]
+    assert len(pd.read_parquet(tmp_path / "scores" / "a")) == 1
+    run.put_aside_all_but({"a": {"old"}})
+    assert [run.is_done("a", unit) for unit in ("old", "new")] == [True, False]

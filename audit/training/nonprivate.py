@@ -34,6 +34,7 @@ class NonPrivate(SequentialTrainer):
     def prepare(
         self, module: nn.Module, optimizer: Optimizer, criterion: nn.Module, loader: Loader, expected: float, seed: int
     ) -> tuple[nn.Module, Any, Any, Loader]:
-        """All of them as they are."""
-        del expected, seed
-        return module, optimizer, criterion, loader
+        """All of them as they are, but for the divisor: the expected batch size, as with privacy."""
+        del seed
+        criterion.reduction = "sum"  # type: ignore[assignment]
+        return module, optimizer, lambda outputs, targets: criterion(outputs, targets) / expected, loader

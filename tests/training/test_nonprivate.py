@@ -26,13 +26,14 @@ def probabilities(trainer, seeds=(3,), rows=ROW[None]):
     return trainer.train(DATA, CANARIES, rows, list(seeds)).probabilities(DATA.test.x)
 
 
-def test_it_is_gradient_descent_on_the_mean_loss():
+def test_it_is_gradient_descent_on_the_summed_loss_over_the_expected_batch_size():
     records = training_set(DATA.train, CANARIES, ROW)
     module = Softmax().build(DATA.train, derive_seed(3, "parameters"))
     x, y = torch.from_numpy(records.x), torch.from_numpy(records.y)
     velocity = [torch.zeros_like(p) for p in module.parameters()]
     for _ in range(5):
-        gradients = torch.autograd.grad(torch.nn.functional.cross_entropy(module(x), y), list(module.parameters()))
+        loss = torch.nn.functional.cross_entropy(module(x), y, reduction="sum") / len(DATA.train)
+        gradients = torch.autograd.grad(loss, list(module.parameters()))
         velocity = [0.5 * v + g for v, g in zip(velocity, gradients, strict=True)]
         with torch.no_grad():
             for p, v in zip(module.parameters(), velocity, strict=True):
