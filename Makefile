@@ -1,6 +1,7 @@
 # make demo   install, audit scikit-learn's digits and a small language model, write runs/digits/report.html
 # make test   the tests
 # make check  linters and strict types
+# make bench  examples per second of the ensemble engine, Opacus and plain SGD, runs/bench/engine.csv
 # make coverage  is every bound true, and how tight? minutes; writes runs/coverage
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check coverage clean
+.PHONY: demo test check bench coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/firedamp sweep experiments/digits.toml --out runs/digits
@@ -26,6 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+bench: $(INSTALLED)
+	$(BIN)/python -W ignore experiments/bench_engine.py
 
 coverage: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage --out runs/coverage --docs docs --jobs -1

@@ -12,31 +12,16 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
-from dp_accounting.pld import PLDAccountant
 from opacus.accountants import PRVAccountant
 from scipy.optimize import brentq
 
 from audit.claim import Claim
 from audit.mechanism import DPSGD
+from audit.pld import pld_epsilon
 from canaries.errors import InputError
 
 MIN_NOISE, MAX_NOISE = 0.05, 2000.0
 """Noise multipliers that are searched; outside of them the accountants are too slow or too coarse."""
-
-
-@lru_cache(maxsize=4096)
-def pld_epsilon(mechanism: DPSGD, delta: float, resolution: float = 1e-4) -> float:
-    """Epsilon at `delta` by dp-accounting's privacy loss distributions, rounded up to multiples of `resolution`.
-
-    Source: Koskela et al. (2020); Doroshenko et al. (2022), connect-the-dots discretisation.
-    """
-    if mechanism.noise_multiplier == 0:
-        return math.inf
-    step = PoissonSampledDpEvent(mechanism.sample_rate, GaussianDpEvent(mechanism.noise_multiplier))
-    accountant = PLDAccountant(value_discretization_interval=resolution)
-    accountant.compose(SelfComposedDpEvent(step, mechanism.steps))
-    return float(accountant.get_epsilon(delta))
 
 
 @lru_cache(maxsize=4096)
@@ -45,7 +30,7 @@ def prv_epsilon(mechanism: DPSGD, delta: float) -> float:
     if mechanism.noise_multiplier == 0:
         return math.inf
     accountant = PRVAccountant()
-    accountant.history = [(mechanism.noise_multiplier, mechanism.sample_rate, mechanism.steps)]
+    accountant.history = [(mechanism.noise_multiplier, rate, steps) for steps, rate in mechanism.phases]
     with warnings.catch_warnings(), np.errstate(divide="ignore"):
         # It brackets its answer with an RDP bound, and takes log(1 - q) of a full batch where it does not use it.
         warnings.filterwarnings("ignore", message="Optimal order is the largest alpha")
@@ -73,7 +58,13 @@ def claim_of(mechanism: DPSGD, delta: float, accountant: str = "pld", unit: str 
 
 @lru_cache(maxsize=256)
 def noise_multiplier(
-    epsilon: float, delta: float, sample_rate: float, steps: int, accountant: str = "pld", tolerance: float = 1e-3
+    epsilon: float,
+    delta: float,
+    sample_rate: float,
+    steps: int,
+    accountant: str = "pld",
+    tolerance: float = 1e-3,
+    later: tuple[tuple[int, float], ...] = (),
 ) -> float:
     """The smallest noise multiplier (to a relative `tolerance` in epsilon) whose claim is at most `epsilon`.
 
@@ -92,7 +83,7 @@ def noise_multiplier(
     compute = _accountant(accountant)
 
     def excess(log_sigma: float) -> float:
-        found = compute(DPSGD(sample_rate, steps, math.exp(log_sigma)), delta)
+        found = compute(DPSGD(sample_rate, steps, math.exp(log_sigma), later), delta)
         return math.log(max(found, 1e-12) / epsilon)  # A large delta may leave nothing of epsilon.
 
     low, high = _bracket(excess)

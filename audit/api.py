@@ -115,6 +115,7 @@ def run(
     Raises:
         InputError: for arguments out of range, data that does not fit, or answers of the wrong shape.
     """
+    _check(attacks, confidence, least_power)
     dataset, labels = _dataset(data, count + references, derive_seed(seed, "data"))
     crafted = canaries.make(dataset, count, generator(seed, "canaries"), references)
     for attack in attacks:
@@ -188,6 +189,18 @@ def bound(
     scores = Scores.from_arms(in_scores, out_scores)
     chosen = default_estimators(scores)[0] if estimator is None else registry.build(registry.ESTIMATORS, estimator)
     return chosen.bound(scores, delta, confidence, seed=seed)
+
+
+def _check(attacks: Sequence[Attack], confidence: float, least_power: float) -> None:
+    names = [attack.name for attack in attacks]
+    if not names:
+        raise InputError("Expected at least one attack, got none.")
+    if len(set(names)) != len(names):
+        raise InputError(f"Expected that each attack is named once, got {', '.join(names)}.")
+    if not 0 < confidence < 1:
+        raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
+    if not 0 <= least_power <= 1:
+        raise InputError(f"Expected least_power in [0, 1], got {least_power}.")
 
 
 def _one(

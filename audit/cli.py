@@ -46,6 +46,10 @@ def sweep(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="Workers; -1 for one per core.")] = -1,
     backend: Annotated[str, typer.Option("--backend", help="joblib backend: loky, threading, ray, dask.")] = "loky",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:0; results do not depend on it.")] = "cpu",
+    memory: Annotated[
+        float | None, typer.Option("--memory", help="MiB that a portion of a batch may take; by default what is fast.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Plant canaries, train over the epsilons, attack, bound, judge; write the report.
@@ -58,13 +62,14 @@ def sweep(
     from audit.report.publish import publish
     from audit.runs import load_result
     from audit.sweeping import sweep as run_sweep
+    from audit.training.speed import Speed
 
     experiment = load(config, overrides or ())
     folder = out or Path("runs") / experiment.name
     console = Console(stderr=True)
     try:
         with ConsoleProgress(console) as progress:
-            run = run_sweep(experiment, folder, jobs, backend, progress)
+            run = run_sweep(experiment, folder, jobs, backend, progress, Speed(device, memory))
     except KeyboardInterrupt:
         console.print(f"Stopped. What is done stays in {folder}; the same command goes on from there.")
         raise

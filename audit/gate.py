@@ -56,8 +56,10 @@ def check(result: RunResult, policy: Policy) -> GateResult:
     code = exit_code(result)
     if findings:
         code = exit_codes.REFUTED
-    elif code == exit_codes.REFUTED:  # Refuted, where the policy does not mind.
-        code = exit_codes.UNITS_FAILED if result.failures else exit_codes.NOT_REFUTED
+    elif code == exit_codes.REFUTED:  # Refuted, where the policy does not mind: what else is there?
+        unclear = any(cell.verdict and cell.verdict.outcome is Outcome.INCONCLUSIVE for cell in result.cells)
+        otherwise = exit_codes.INCONCLUSIVE if unclear else exit_codes.NOT_REFUTED
+        code = exit_codes.UNITS_FAILED if result.failures else otherwise
     return GateResult(code == exit_codes.NOT_REFUTED, result.verdict, findings, code)
 
 
@@ -81,6 +83,8 @@ def load_policy(path: Path) -> Policy:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"Cannot read the policy '{path}': {error}.") from None
     table = table.get("gate", table)
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: Key 'gate': expected a table, got {table!r}.")
     for key in table:
         if key not in Policy.model_fields:
             raise InputError(f"{path}: {registry.unknown_key(key, set(Policy.model_fields), 'the policy')}")

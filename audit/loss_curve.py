@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 from dp_accounting import NeighboringRelation
@@ -94,22 +94,26 @@ def curve_of(mechanism: DPSGD, copies: int = 1, adjacency: str = ADD_OR_REMOVE_O
     """
     if mechanism.noise_multiplier == 0:
         raise InputError("A mechanism without noise claims nothing, so it has no trade-off curve.")
-    if mechanism.sample_rate == 1:
+    total = sum(steps for steps, _ in mechanism.phases)
+    if mechanism.sampling == "full-batch":
         distance = copies * (2 if adjacency == REPLACE_ONE else 1)
-        return GaussianCurve(distance * math.sqrt(mechanism.steps) / mechanism.noise_multiplier)
+        return GaussianCurve(distance * math.sqrt(total) / mechanism.noise_multiplier)
     if copies > 1:
         single = curve_of(mechanism, 1, adjacency)
         assert isinstance(single, LossCurve)
         return RepeatedCurve(single, copies)
-    step = pld.from_gaussian_mechanism(
-        mechanism.noise_multiplier,
-        sampling_prob=mechanism.sample_rate,
-        value_discretization_interval=LOSS_INTERVAL / max(1.0, math.sqrt(mechanism.steps / 100)),
-        neighboring_relation=(
-            NeighboringRelation.REPLACE_ONE if adjacency == REPLACE_ONE else NeighboringRelation.ADD_OR_REMOVE_ONE
-        ),
-    )
-    return _polygon(step.self_compose(mechanism.steps))
+    relation = NeighboringRelation.REPLACE_ONE if adjacency == REPLACE_ONE else NeighboringRelation.ADD_OR_REMOVE_ONE
+    interval = LOSS_INTERVAL / max(1.0, math.sqrt(total / 100))
+    phases = [
+        pld.from_gaussian_mechanism(
+            mechanism.noise_multiplier,
+            sampling_prob=rate,
+            value_discretization_interval=interval,
+            neighboring_relation=relation,
+        ).self_compose(steps)
+        for steps, rate in mechanism.phases
+    ]
+    return _polygon(reduce(lambda one, other: one.compose(other), phases))
 
 
 def _polygon(distribution: pld.PrivacyLossDistribution) -> LossCurve:

@@ -92,7 +92,9 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     p = successes / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    return Interval(p, max(0.0, centre - half), min(1.0, centre + half))
+    # At the ends the limits are 0 and 1 exactly, which rounding must not hide: a budget of 0 is held against them.
+    low, high = centre - half if successes else 0.0, centre + half if successes < trials else 1.0
+    return Interval(p, max(0.0, low), min(1.0, high))
 
 
 def extraction(scores: Scores) -> tuple[Extraction, ...]:

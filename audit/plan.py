@@ -119,7 +119,14 @@ def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: 
         return trainer.with_noise(0.0 if epsilon == float("inf") else epsilon), Claim(
             float("inf"), experiment.delta, unit, accountant="none"
         )
-    sigma = noise_multiplier(epsilon, experiment.delta, mechanism.sample_rate, mechanism.steps, experiment.accountant)
+    sigma = noise_multiplier(
+        epsilon,
+        experiment.delta,
+        mechanism.sample_rate,
+        mechanism.steps,
+        experiment.accountant,
+        later=mechanism.later,
+    )
     claim = Claim(
         epsilon,
         experiment.delta,

@@ -57,7 +57,8 @@ def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> Cel
     }
     claim = {**cell["claim"], "epsilon": float(cell["claim"]["epsilon"])}
     if claim.get("mechanism") is not None:
-        claim["mechanism"] = DPSGD(**claim["mechanism"])
+        later = tuple((steps, rate) for steps, rate in claim["mechanism"]["later"])
+        claim["mechanism"] = DPSGD(**{**claim["mechanism"], "later": later})
     return CellScores(
         audit=audit["name"],
         claim=Claim(**claim),

@@ -26,6 +26,7 @@ from audit.config import Experiment
 from audit.plan import AuditWork, CellPlan, manifest_cells, plan
 from audit.store import RunDirectory
 from audit.training.allocator import keep_freed_memory
+from audit.training.speed import Speed
 from audit.utility import measure_utility
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -69,6 +70,7 @@ class Block:
     attacks: tuple[Attack, ...]
     attack_seed: int
     models: tuple[int, ...]
+    speed: Speed
 
 
 def sweep(
@@ -77,6 +79,7 @@ def sweep(
     jobs: int = 1,
     backend: str = "loky",
     progress: Progress | None = None,
+    speed: Speed | None = None,
 ) -> RunDirectory:
     """Train and attack every model of the experiment that `out` does not hold yet.
 
@@ -88,6 +91,7 @@ def sweep(
         jobs: how many workers; -1 for one per core.
         backend: a joblib backend by name: "loky", "threading", "sequential"; "ray" and "dask" where installed.
         progress: who is told how it goes.
+        speed: device and portions; no result and no unit's key depends on them.
 
     Raises:
         InputError: where the experiment does not fit its data.
@@ -107,7 +111,7 @@ def sweep(
             "cells": manifest_cells(work),
         }
     )
-    blocks = list(_blocks(work, run))
+    blocks = list(_blocks(work, run, speed or Speed()))
     planned = sum(len(cell.units) for w in work for cell in w.cells)
     progress.start(planned, planned - sum(len(block.models) for block in blocks))
     _run(blocks, run, jobs, backend, progress)
@@ -120,7 +124,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
-def _blocks(work: tuple[AuditWork, ...], run: RunDirectory) -> Iterator[Block]:
+def _blocks(work: tuple[AuditWork, ...], run: RunDirectory, speed: Speed) -> Iterator[Block]:
     """Missing models in blocks, all pipelines and epsilons side by side, so that the time left is foreseeable."""
     ranked: list[tuple[float, int, Block]] = []
     for w in work:
@@ -129,7 +133,7 @@ def _blocks(work: tuple[AuditWork, ...], run: RunDirectory) -> Iterator[Block]:
             size = cell.trainer.block
             for start in range(0, len(missing), size):
                 models = tuple(missing[start : start + size])
-                block = Block(cell, w.dataset, w.canaries, w.plan.attacks, w.attack_seed, models)
+                block = Block(cell, w.dataset, w.canaries, w.plan.attacks, w.attack_seed, models, speed)
                 ranked.append((start / len(missing), len(ranked), block))
     yield from (block for _, _, block in sorted(ranked, key=lambda item: item[:2]))
 
@@ -173,7 +177,7 @@ def _train_and_attack(block: Block, run: RunDirectory) -> None:
     inclusion = Inclusion(coins.ids, coins.member[rows], coins.reference, coins.randomised)
     seeds = [block.cell.seeds[i] for i in block.models]
     started = time.perf_counter()
-    view = block.cell.trainer.train(block.dataset, block.canaries, inclusion.inserted, seeds)
+    view = block.cell.trainer.train(block.dataset, block.canaries, inclusion.inserted, seeds, block.speed)
     trained = time.perf_counter()
     observed = {attack.name: attack.observe(view, block.canaries, block.attack_seed) for attack in block.attacks}
     frames = [_frame(name, Scores.join(seen, block.canaries, inclusion), block) for name, seen in observed.items()]

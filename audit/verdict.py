@@ -93,7 +93,7 @@ def judge(
     able = [attack for attack in attacks if attack.attack in controls.seen and attack.bounds]
     if not able:
         return verdict(Outcome.INCONCLUSIVE, "No attack saw the canaries even without noise (positive control).")
-    power = max(bound.ceiling for attack in able for bound in attack.bounds if not bound.parametric)
+    power = max((bound.ceiling for attack in able for bound in attack.bounds if not bound.parametric), default=0.0)
     if power < least_power * claim.epsilon:
         return verdict(
             Outcome.INCONCLUSIVE,

@@ -4,7 +4,8 @@ Every (model, method, number of models) runs in a process of its own, pinned to 
 processes take turns, round after round, so that a noisy machine disturbs all alike; each one's best round counts.
 Times are CPU seconds of the training loop: drawing batches, forward, backward, clipping, noise, update.
 
-    python experiments/bench_engine.py [--models mlp,cnn,cnn-groupnorm,ngram,gru] [--ensembles 1,8,32,128] [--rounds 5] [--seconds 1]
+    python experiments/bench_engine.py [--models mlp,cnn,cnn-groupnorm,ngram,gru] [--ensembles 1,8,32,128]
+        [--rounds 5] [--seconds 1]
 
 The allocator decides much of Opacus's figure, so all of it is done twice: with the C library as it is, and told to
 keep freed memory (MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_ large). Tables are written to runs/bench/engine.csv
@@ -45,10 +46,10 @@ from audit.training.ensemble.engine import Task, fit
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.sampling import Poisson
-from audit.training.ensemble.speed import Speed
 from audit.training.ensemble.stacked import Stacked
 from audit.training.language import NGram, RecordLoss
 from audit.training.models import CNN, MLP
+from audit.training.speed import Speed
 from canaries.records import ArrayRecords
 
 RECORDS, TOKENS, LENGTH = 4096, 46, 40
@@ -108,10 +109,8 @@ def problem(name: str, method: str) -> Problem:
         module = NGram(TOKENS) if name == "ngram" else RecurrentText(recurrent)
         return Problem(module, x, x, RecordLoss(LENGTH), BATCH[name])
     records = ArrayRecords(np.zeros((1, 1, 28, 28)), np.zeros(1), 10)
-    if name == "cnn":
-        module = convolutional()
-    else:
-        module = (MLP(hidden=(64,)) if name == "mlp" else CNN()).module(records)
+    arrays = MLP(hidden=(64,)) if name == "mlp" else CNN()
+    module = convolutional() if name == "cnn" else arrays.module(records)
     x, y = torch.randn(RECORDS, 1, 28, 28), torch.randint(10, (RECORDS,))
     return Problem(module, x, y, nn.CrossEntropyLoss(), BATCH[name])
 
@@ -207,21 +206,20 @@ def worker(pipe: Connection, name: str, method: str, models: int, seconds: float
     try:
         p = problem(name, method)
         train = ensemble(p, models) if method == "ensemble" else METHODS[method](p)
-        speed, steps = timed(train, 1)
-        speed, steps = timed(train, max(1, round(seconds * speed / (models * p.batch) / 4)))
-        steps = max(1, round(seconds * speed / (models * p.batch)))
+        timed(train, 1)
+        steps = max(1, round(seconds * timed(train, 2) / (models * p.batch)))
         pipe.send(None)
         while pipe.recv():
-            speed, _ = timed(train, steps)
-            pipe.send((speed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+            pipe.send((timed(train, steps), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         pipe.send(str(error).splitlines()[0])
 
 
-def timed(train: Train, steps: int) -> tuple[float, int]:
+def timed(train: Train, steps: int) -> float:
+    """Examples per second."""
     start = time.process_time()
     examples = train(steps)
-    return examples / (time.process_time() - start), steps
+    return examples / (time.process_time() - start)
 
 
 def bench(name: str, ensembles: list[int], rounds: int, seconds: float) -> list[dict[str, Any]]:

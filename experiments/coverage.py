@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom
 
 from attacks.scores import Scores
-from audit.accounting import pld_epsilon
 from audit.estimators.base import Estimator
 from audit.estimators.betting import Betting
 from audit.estimators.calibrated import (
@@ -48,6 +47,7 @@ from audit.estimators.secret_guess import SecretGuess, success_ceiling
 from audit.gaussian import epsilon_of, mu_of
 from audit.loss_curve import curve_of
 from audit.mechanism import DPSGD
+from audit.pld import pld_epsilon
 from canaries.randomness import derive_seed, generator
 from experiments.calibration_table import (
     CriticalValues,

@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from audit.accounting import ACCOUNTANTS, claim_of, noise_multiplier, pld_epsilon, prv_epsilon
+from audit.accounting import ACCOUNTANTS, claim_of, noise_multiplier, prv_epsilon
 from audit.gaussian import epsilon_of
 from audit.mechanism import DPSGD
+from audit.pld import pld_epsilon
 from canaries.errors import InputError
 
 DELTA = 1e-5
@@ -141,3 +142,13 @@ def test_a_delta_so_large_that_nothing_is_left_of_epsilon():
     sigma = noise_multiplier(0.1, 0.4, 1.0, 1)
     assert sigma < 1
     assert 0.09 < epsilon_of(1 / sigma, 0.4) <= 0.1
+
+
+def test_a_batch_size_schedule_is_accounted_phase_by_phase() -> None:
+    split = DPSGD(0.1, 30, 1.2, later=((50, 0.1),))
+    assert pld_epsilon(split, DELTA) == pytest.approx(pld_epsilon(DPSGD(0.1, 80, 1.2), DELTA), rel=1e-3)
+    growing = DPSGD(0.1, 30, 1.2, later=((50, 0.3),))
+    assert pld_epsilon(growing, DELTA) > pld_epsilon(split, DELTA)
+    assert prv_epsilon(growing, DELTA) == pytest.approx(pld_epsilon(growing, DELTA), rel=0.01)
+    sigma = noise_multiplier(4.0, DELTA, 0.1, 30, later=((50, 0.3),))
+    assert pld_epsilon(DPSGD(0.1, 30, sigma, ((50, 0.3),)), DELTA) == pytest.approx(4.0, rel=2e-3)

@@ -221,12 +221,12 @@ def test_wrong_types_and_impossible_values(path, value, expected):
         (
             "audits.0.trainer",
             "opcus",
-            "audits.0.trainer: Unknown trainer 'opcus' (did you mean 'opacus'?); allowed: non-",
+            "audits.0.trainer: Unknown trainer 'opcus' (did you mean 'opacus'?); allowed: ",
         ),
         (
             "audits.0.attacks",
             ["los"],
-            "audits.0.attacks.0: Unknown attack 'los' (did you mean 'loss'?); allowed: extract",
+            "audits.0.attacks.0: Unknown attack 'los' (did you mean 'loss'?); allowed: ",
         ),
         (
             "audits.0.estimators",
@@ -236,7 +236,7 @@ def test_wrong_types_and_impossible_values(path, value, expected):
         (
             "audits.0.data",
             "digit",
-            "audits.0.data: Unknown data set 'digit' (did you mean 'digits'?); allowed: breast-can",
+            "audits.0.data: Unknown data set 'digit' (did you mean 'digits'?); allowed: ",
         ),
         (
             "audits.0.canaries.design",

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from audit.accounting import pld_epsilon
 from audit.bounds import REPLACE_ONE
 from audit.loss_curve import LossCurve, curve_of
 from audit.mechanism import DPSGD
+from audit.pld import pld_epsilon
 from canaries.errors import InputError
 
 FPR = np.array([1e-4, 0.01, 0.1, 0.3, 0.6, 0.9, 0.999])

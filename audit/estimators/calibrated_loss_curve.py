@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from attacks.scores import Scores
-from audit.accounting import pld_epsilon
 from audit.estimators.base import Estimator
 from audit.estimators.calibrated import Family, calibrated_bound, gaussian_statistic
 from audit.estimators.independent import INDEPENDENT_RUNS, needs_one_canary
 from audit.estimators.threshold import Floats
 from audit.loss_curve import curve_of
 from audit.mechanism import DPSGD
+from audit.pld import pld_epsilon
 
 RATIO = 1.005
 """Noise multipliers are powers of it, so a bound lies below the one on a continuous scale by 0.5% of sigma at most."""

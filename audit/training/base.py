@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from attacks.view import View
 from audit.mechanism import DPSGD
+from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.records import Dataset
 
@@ -54,8 +55,15 @@ class SweepTrainer(ABC):
         """
 
     @abstractmethod
-    def train(self, dataset: Dataset, canaries: CanarySet, inserted: NDArray[np.bool_], seeds: Sequence[int]) -> View:
-        """As in `Trainer`."""
+    def train(
+        self,
+        dataset: Dataset,
+        canaries: CanarySet,
+        inserted: NDArray[np.bool_],
+        seeds: Sequence[int],
+        speed: Speed | None = None,
+    ) -> View:
+        """As in `Trainer`; `speed` says where and in what portions, and no result depends on it."""
 
     def check(self, dataset: Dataset, canaries: CanarySet) -> None:  # noqa: B027  # a hook, free to stay empty
         """Refuse data that this trainer cannot learn from, before anything is trained.

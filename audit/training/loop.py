@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from attacks.view import View
 from audit.training.base import SweepTrainer
 from audit.training.models import MLP, Architecture
+from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.inclusion import training_set
@@ -85,12 +86,22 @@ class SequentialTrainer(SweepTrainer):
         for records in (dataset.train, canaries.records, dataset.test):
             self.model.tensors(records)
 
-    def train(self, dataset: Dataset, canaries: CanarySet, inserted: NDArray[np.bool_], seeds: Sequence[int]) -> View:
+    def train(
+        self,
+        dataset: Dataset,
+        canaries: CanarySet,
+        inserted: NDArray[np.bool_],
+        seeds: Sequence[int],
+        speed: Speed | None = None,
+    ) -> View:
         """One model per row of `inserted`; model i depends on the configuration, its row and seeds[i] alone.
 
         Raises:
-            InputError: if rows and seeds differ in number, or the data does not fit the model.
+            InputError: if rows and seeds differ in number, the data does not fit the model, or `speed` names a device
+                other than the CPU.
         """
+        if speed is not None and speed.device != "cpu":
+            raise InputError(f"Trainer '{self.name}' runs on the CPU alone, got device '{speed.device}'.")
         if len(inserted) != len(seeds):
             raise InputError(f"Expected as many seeds as rows of coins, got {len(seeds)} and {len(inserted)}.")
         modules = [self._train_one(dataset, canaries, row, seed) for row, seed in zip(inserted, seeds, strict=True)]

@@ -9,12 +9,15 @@ from typing import Any, Literal, Self
 
 import torch
 from opacus import PrivacyEngine
+from opacus.validators import ModuleValidator
 from torch import nn
 from torch.optim import Optimizer
 
 from audit.mechanism import DPSGD
 from audit.training.loop import Loader, SequentialTrainer
+from canaries.base import CanarySet
 from canaries.errors import InputError
+from canaries.records import Dataset
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,19 @@ class Opacus(SequentialTrainer):
     def with_noise(self, noise_multiplier: float) -> Self:
         """The same trainer at another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
+
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:
+        """As every trainer's; and refuse a model that Opacus has no per-example gradients for.
+
+        Raises:
+            InputError: if the data does not fit the model, or the model does not fit Opacus.
+        """
+        super().check(dataset, canaries)
+        if ModuleValidator.validate(self.model.build(dataset.train, 0), strict=False):
+            raise InputError(
+                f"Trainer '{self.name}' cannot train model '{self.model.name}': Opacus does not support its layers; "
+                "use 'ensemble'."
+            )
 
     def prepare(
         self, module: nn.Module, optimizer: Optimizer, criterion: nn.Module, loader: Loader, expected: float, seed: int

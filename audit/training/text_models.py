@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import cast
 
 import torch
@@ -13,43 +13,31 @@ from attacks.view import View, encode
 from audit.training.datasets.texts import ALPHABET
 from audit.training.language import LanguageModel, NGram, RecordLoss, language_view
 from audit.training.models import Architecture
+from audit.training.sequences import Recurrent, Transformer
 from canaries.errors import InputError
 from canaries.records import Records, TextRecords
 
 
 @dataclass(frozen=True)
-class CharacterNGram(Architecture):
-    """A character n-gram multilayer perceptron (Bengio et al. 2003).
+class CharacterModel(Architecture):
+    """An autoregressive model over characters.
 
     Attributes:
-        context: how many characters before a position its prediction sees.
-        embedding: numbers per embedded character.
-        hidden: width of the one hidden layer.
         length: the longest record in characters, and the divisor of its loss.
         alphabet: one character per token; records may hold no others.
     """
 
-    name = "ngram"
     kind = "text"
-    context: int = 18
-    embedding: int = 8
-    hidden: int = 128
     length: int = 40
     alphabet: str = ALPHABET
 
     def __post_init__(self) -> None:
-        if min(self.context, self.embedding, self.hidden, self.length) < 1:
-            raise InputError(
-                "Expected context, embedding, hidden and length >= 1, "
-                f"got {self.context}, {self.embedding}, {self.hidden} and {self.length}."
-            )
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, int) and value < 1:
+                raise InputError(f"Expected {f.name} >= 1, got {value}.")
         if len(set(self.alphabet)) != len(self.alphabet) or not self.alphabet:
             raise InputError(f"Expected an alphabet of distinct characters, got {self.alphabet!r}.")
-
-    def module(self, example: Records) -> nn.Module:
-        """The network over this alphabet."""
-        del example
-        return NGram(len(self.alphabet) + 1, self.context, self.embedding, self.hidden)
 
     def tensors(self, records: Records) -> tuple[Tensor, Tensor]:
         """int64[n, length] tokens, twice: each character is predicted from those before it.
@@ -73,3 +61,86 @@ class CharacterNGram(Architecture):
         """A view that answers log-probabilities of characters."""
         del example
         return language_view(cast(Sequence[LanguageModel], modules), self.alphabet)
+
+
+@dataclass(frozen=True)
+class CharacterNGram(CharacterModel):
+    """A character n-gram multilayer perceptron (Bengio et al. 2003).
+
+    Attributes:
+        context: how many characters before a position its prediction sees.
+        embedding: numbers per embedded character.
+        hidden: width of the one hidden layer.
+    """
+
+    name = "ngram"
+    context: int = 18
+    embedding: int = 8
+    hidden: int = 128
+
+    def module(self, example: Records) -> nn.Module:
+        """The network over this alphabet."""
+        del example
+        return NGram(len(self.alphabet) + 1, self.context, self.embedding, self.hidden)
+
+
+@dataclass(frozen=True)
+class CharacterGRU(CharacterModel):
+    """A character model of gated recurrent units (Cho et al. 2014); for the ensemble trainer.
+
+    Attributes:
+        embedding: numbers per embedded character.
+        hidden: width of each recurrent layer.
+        layers: recurrent layers.
+    """
+
+    name = "gru"
+    embedding: int = 16
+    hidden: int = 64
+    layers: int = 1
+
+    def module(self, example: Records) -> nn.Module:
+        """The network over this alphabet."""
+        del example
+        return Recurrent(nn.GRU, len(self.alphabet) + 1, self.embedding, self.hidden, self.layers)
+
+
+@dataclass(frozen=True)
+class CharacterLSTM(CharacterGRU):
+    """A character model of long short-term memory (Hochreiter & Schmidhuber 1997); for the ensemble trainer.
+
+    Attributes: as CharacterGRU.
+    """
+
+    name = "lstm"
+
+    def module(self, example: Records) -> nn.Module:
+        """The network over this alphabet."""
+        del example
+        return Recurrent(nn.LSTM, len(self.alphabet) + 1, self.embedding, self.hidden, self.layers)
+
+
+@dataclass(frozen=True)
+class CharacterTransformer(CharacterModel):
+    """A character model of causal self-attention (Vaswani et al. 2017), normalised first; for the ensemble trainer.
+
+    Attributes:
+        width: numbers per position.
+        heads: attention heads; must divide the width.
+        layers: attention layers, each with a hidden layer of four times the width.
+    """
+
+    name = "transformer"
+    width: int = 32
+    heads: int = 4
+    layers: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise InputError(f"Expected heads to divide width, got {self.heads} and {self.width}.")
+
+    def module(self, example: Records) -> nn.Module:
+        """The network over this alphabet."""
+        del example
+        return Transformer(len(self.alphabet) + 1, self.length, self.width, self.heads, self.layers)

@@ -14,10 +14,11 @@ from audit.training.ensemble.augment import Augmentation
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.gradients import Loss, PerExample, per_example
 from audit.training.ensemble.layout import Layout
+from audit.training.ensemble.portions import tensor_bytes
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.sampling import SAMPLERS
-from audit.training.ensemble.speed import Speed, tensor_bytes
 from audit.training.ensemble.stacked import Stacked
+from audit.training.speed import Speed
 from canaries.randomness import derive_seed, generator
 
 

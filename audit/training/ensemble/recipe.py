@@ -63,12 +63,12 @@ class Recipe:
         checks = {
             "steps": (self.steps >= 1, ">= 1"),
             "sample_rate": (0 < self.sample_rate <= 1, "in (0, 1]"),
-            "learning_rate": (self.learning_rate > 0, "> 0"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "finite and > 0"),
             "warmup": (self.warmup >= 0, ">= 0"),
             "momentum": (0 <= self.momentum < 1, "in [0, 1)"),
-            "weight_decay": (self.weight_decay >= 0, ">= 0"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "finite and >= 0"),
             "max_grad_norm": (self.max_grad_norm > 0, "> 0"),
-            "noise_multiplier": (self.noise_multiplier >= 0, ">= 0"),
+            "noise_multiplier": (0 <= self.noise_multiplier < math.inf, "finite and >= 0"),
             "augmentations": (self.augmentations >= 1, ">= 1"),
             "shift": (self.shift >= 0, ">= 0"),
             "rates": (self._ordered(), "pairs of ascending steps in [1, steps) and sample rates in (0, 1]"),
@@ -76,6 +76,8 @@ class Recipe:
         for name, (holds, allowed) in checks.items():
             if not holds:
                 raise InputError(f"Expected {name} {allowed}, got {getattr(self, name)}.")
+        if math.isinf(self.max_grad_norm) and self.noise_multiplier:
+            raise InputError("Expected a finite max_grad_norm with noise, got inf.")
         if (self.shift or self.flip) and self.augmentations == 1:
             raise InputError("Expected augmentations >= 2 with shift or flip, got 1.")
 

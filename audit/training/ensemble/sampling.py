@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from canaries.errors import InputError
+
 Batch = NDArray[np.int64]
 
 
@@ -53,10 +55,16 @@ class Shuffled(Sampler):
         self._left: Batch = np.empty(0, dtype=np.int64)
 
     def draw(self, rate: float) -> Batch:
-        """The next round(rate * records) positions of this epoch's order."""
+        """The next positions of this epoch's order, at most rate * records: no fewer than 1 / rate batches an epoch.
+
+        Raises:
+            InputError: if that is less than one record.
+        """
+        size = int(rate * self.records)
+        if not size:
+            raise InputError(f"Expected a sample_rate of at least one in {self.records} records, got {rate}.")
         if not len(self._left):
             self._left = self.rng.permutation(self.records)
-        size = max(1, round(rate * self.records))
         batch, self._left = self._left[:size], self._left[size:]
         return batch
 

@@ -17,9 +17,9 @@ from audit.training.base import SweepTrainer
 from audit.training.ensemble.engine import Task, Trained, Watch, fit
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.recipe import Recipe
-from audit.training.ensemble.speed import Speed
 from audit.training.ensemble.stacked import Stacked
 from audit.training.models import MLP, Architecture
+from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.randomness import derive_seed
@@ -55,7 +55,7 @@ class Ensemble(Recipe, SweepTrainer):
 
     @property
     def mechanism(self) -> DPSGD:
-        """Poisson-subsampled Gaussians, composed over the steps.
+        """Poisson-subsampled Gaussians, composed over the steps of every phase of the batch-size schedule.
 
         A shuffled epoch uses each record once, so it is one full-batch Gaussian (parallel composition, for a record
         that is replaced by one of zero gradient).
@@ -63,11 +63,24 @@ class Ensemble(Recipe, SweepTrainer):
         if self.sampling == "shuffled":
             epochs = int(np.ceil(sum(steps * rate for steps, rate in self.phases()) - 1e-9))
             return DPSGD(1.0, max(1, epochs), self.noise_multiplier)
-        return DPSGD(self.sample_rate, self.steps, self.noise_multiplier)
+        (steps, rate), *later = self.phases()
+        return DPSGD(rate, steps, self.noise_multiplier, tuple(later))
 
     def with_noise(self, noise_multiplier: float) -> Self:
         """The same trainer at another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
+
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:
+        """Refuse records that the model cannot learn from, and layers that cannot be trained.
+
+        Raises:
+            InputError: a sentence that says what does not fit.
+        """
+        for records in (dataset.train, canaries.records, dataset.test):
+            self.model.tensors(records)
+        Stacked(self.model.build(dataset.train, 0))
+        if self.initial == "pretrained" and not len(dataset.pool):
+            raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
 
     def train(
         self,

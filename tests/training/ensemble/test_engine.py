@@ -18,9 +18,9 @@ from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.optimisers import SGD, Adam
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.sampling import Poisson, Shuffled
-from audit.training.ensemble.speed import Speed
 from audit.training.ensemble.stacked import Stacked
 from audit.training.language import NGram, RecordLoss
+from audit.training.speed import Speed
 from canaries.errors import InputError
 from canaries.randomness import generator
 
@@ -238,6 +238,20 @@ def test_shuffled_batches_cover_each_epoch() -> None:
     assert [len(b) for b in batches] == [4, 4, 2] * 2
     for epoch in (batches[:3], batches[3:]):
         assert sorted(np.concatenate(epoch)) == list(range(10))
+
+
+@pytest.mark.parametrize("rate", [0.04, 0.1, 0.35, 0.46, 0.99, 1.0])
+def test_shuffled_epochs_are_no_more_than_claimed(rate: float) -> None:
+    """What the accountant is told, ceil(steps * rate) uses of a record, is never exceeded."""
+    for records in (50, 53):
+        sampler = Shuffled(records, np.random.default_rng(0))
+        uses = np.bincount(np.concatenate([sampler.draw(rate) for _ in range(200)]))
+        assert uses.max() <= math.ceil(200 * rate - 1e-9)
+
+
+def test_shuffled_batches_need_a_record() -> None:
+    with pytest.raises(InputError, match="at least one in 10 records"):
+        Shuffled(10, np.random.default_rng(0)).draw(0.05)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])

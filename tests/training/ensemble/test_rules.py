@@ -263,7 +263,14 @@ def test_fallback_says_so_once(recwarn: pytest.WarningsRecorder) -> None:
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.BatchNorm1d(3), nn.InstanceNorm1d(3, track_running_stats=True), nn.Dropout(0.5), nn.GRU(3, 3, 2, dropout=0.5)],
+    [
+        nn.BatchNorm1d(3),
+        nn.InstanceNorm1d(3, track_running_stats=True),
+        nn.Dropout(0.5),
+        nn.GRU(3, 3, 2, dropout=0.5),
+        nn.GRUCell(3, 3),
+        nn.LSTM(3, 3, proj_size=2),
+    ],
 )
 def test_refused_layers_are_named(layer: nn.Module) -> None:
     with pytest.raises(InputError, match=rf"'1\.0' \({type(layer).__name__}\)"):

@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attacks.view import ArrayView
+from attacks.view import ArrayView, TextView
 from audit.mechanism import DPSGD
 from audit.training.base import Trainer
 from audit.training.ensemble import Ensemble, Speed
 from audit.training.models import MLP
+from audit.training.text_models import CharacterGRU, CharacterLSTM, CharacterModel, CharacterNGram, CharacterTransformer
 from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset
+from canaries.records import ArrayRecords, Dataset, TextRecords
 
 
 def records(n: int, seed: int) -> ArrayRecords:
@@ -65,6 +66,26 @@ def test_it_is_a_trainer() -> None:
 def test_mechanism() -> None:
     assert TRAINER.mechanism == DPSGD(0.5, 8, 0.3)
     assert replace(TRAINER, sampling="shuffled", sample_rate=0.25, steps=6).mechanism == DPSGD(1.0, 2, 0.3)
+    rates = replace(TRAINER, rates=((3, 0.75), (5, 0.25)))
+    assert rates.mechanism == DPSGD(0.5, 3, 0.3, ((2, 0.75), (3, 0.25)))
+
+
+@pytest.mark.parametrize("model", [CharacterNGram, CharacterGRU, CharacterLSTM, CharacterTransformer])
+def test_text_models(model: type[CharacterModel]) -> None:
+    """Each learns a text that is one character over and over, and its view answers like its scores."""
+    texts = TextRecords(("aaaaaaaaaa",) * 30)
+    dataset = Dataset("text", texts, texts, texts)
+    canaries = CanarySet("made", ("a",), TextRecords(("ab",)), np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.bool_))
+    trainer = Ensemble(model=model(length=10, alphabet="ab"), steps=40, learning_rate=0.05, optimizer="adam")
+    trainer = replace(trainer, max_grad_norm=10.0, noise_multiplier=0.01)
+    trainer.check(dataset, canaries)
+    view = trainer.train(dataset, canaries, np.ones((2, 1), dtype=np.bool_), [1, 2])
+    assert isinstance(view, TextView)
+    assert (view.loss(dataset.test)[:, 0] < 0.5).all()
+    prefix = view.encode(["aaa"])
+    following = view.next_token_log_probabilities(prefix)[:, 0]
+    scored = view.token_log_probabilities(view.encode(["aaab"]))[:, 0, 3]
+    np.testing.assert_allclose(following[:, 2], scored, rtol=1e-4)
 
 
 def test_checkpoints_and_gradient_record() -> None:

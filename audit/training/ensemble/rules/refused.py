@@ -12,8 +12,8 @@ def refuse(name: str, layer: nn.Module) -> None:
     """Raise for a layer that must not be trained here.
 
     Raises:
-        InputError: naming the layer, where it mixes the examples of a batch, keeps statistics of them, or draws
-            random numbers that would tie a model's result to its neighbours.
+        InputError: naming the layer, where it mixes the examples of a batch, keeps statistics of them, draws random
+            numbers that would tie a model's result to its neighbours, or cannot be run at all.
     """
     said = f"Layer '{name}' ({type(layer).__name__})"
     if isinstance(layer, _BatchNorm):
@@ -22,6 +22,8 @@ def refuse(name: str, layer: nn.Module) -> None:
         )
     if isinstance(layer, _NormBase) and layer.track_running_stats:
         raise InputError(f"{said} keeps statistics of the training data outside the privatised gradients.")
+    if isinstance(layer, nn.RNNCellBase | nn.RNN) or (isinstance(layer, nn.RNNBase) and layer.proj_size):
+        raise InputError(f"{said} has no rule, and vmap(grad) cannot run it: use GRU or LSTM over whole sequences.")
     dropout = getattr(layer, "p", 0.0) if isinstance(layer, nn.modules.dropout._DropoutNd) else 0.0
     inner = getattr(layer, "dropout", 0.0) if isinstance(layer, nn.RNNBase | nn.MultiheadAttention) else 0.0
     if max(float(dropout), float(inner)) > 0:

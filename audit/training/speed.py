@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from audit.training.ensemble.layout import Layout
-from audit.training.ensemble.terms import Term
 from canaries.errors import InputError
 
-CACHE_MB = 8
+CACHE_MB = 12
 """Size of a portion on a CPU: what stays near the core; measured."""
 
 
@@ -21,7 +18,8 @@ class Speed:
 
     Attributes:
         device: "cpu", "cuda" or "cuda:0" and so on.
-        memory_mb: what one portion may hold beside the parameters, in MiB; None for what suits the device.
+        memory_mb: what one portion's layer inputs, output gradients and written-down gradients may take, in MiB (about
+            as much again passes through); None for what suits the device.
         rows: examples (times augmentations) a portion, over all its models; None to work it out from `memory_mb`.
         models: models a portion; None for as many as a portion of their batches holds, and at least one.
 
@@ -49,13 +47,3 @@ class Speed:
         default = CACHE_MB if self.device == "cpu" else 2048
         budget = (default if self.memory_mb is None else self.memory_mb) * 2**20
         return max(1, int(budget / max(1.0, bytes_per_row)))
-
-
-def tensor_bytes(terms: list[Term], layout: Layout) -> float:
-    """Bytes for each row that terms hold on to: inputs, output gradients, materialised gradients."""
-    seen: dict[int, int] = {}
-    for term in terms:
-        for held in (*vars(term).values(), term.tap.gradient):
-            if isinstance(held, Tensor):
-                seen[held.untyped_storage().data_ptr()] = held.numel() * held.element_size()
-    return sum(seen.values()) / layout.rows

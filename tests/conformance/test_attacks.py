@@ -1,0 +1,226 @@
+"""The same promises of every attack. One that is not in the table fails the suite."""
+
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+
+import numpy as np
+import pytest
+
+from attacks.extraction import Extraction
+from attacks.label_only import NoiseRobustness
+from attacks.loss import Loss
+from attacks.view import Access, AccessError, ArrayView, LossView, TextView
+from audit.registry import ATTACKS, available
+from canaries import Mislabelled
+from canaries.records import ArrayRecords, Dataset, TextRecords
+from canaries.secrets import Secrets
+
+MODELS, CANARIES = 12, 40
+FALSE_ALARM = 1e-4
+
+TABLE = [
+    (Loss(), "array"),
+    (Loss(), "text"),
+    (NoiseRobustness(copies=8, scales=(0.01, 0.1)), "array"),
+    (Extraction(), "text"),
+]
+each = pytest.mark.parametrize(("attack", "kind"), TABLE, ids=[f"{a.name}-{kind}" for a, kind in TABLE])
+
+RNG = np.random.default_rng(0)
+ARRAYS = Dataset("arrays", *(ArrayRecords(RNG.random((60, 4)), RNG.integers(3, size=60), 3) for _ in range(3)))
+TEXTS = Dataset("texts", *(TextRecords(tuple(f"text {i}" for i in range(60))) for _ in range(3)))
+MADE = {
+    "array": Mislabelled().make(ARRAYS, CANARIES, np.random.default_rng(1)),
+    "text": Secrets(template="{name}={secret}.", digits=2, repetitions=(1,)).make(
+        TEXTS, CANARIES, np.random.default_rng(1)
+    ),
+}
+MEMBER = np.random.default_rng(2).random((MODELS, CANARIES)) < 0.5
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789=."
+
+
+def lookup(member, strength):
+    """Models that give a canary which they saw its label: the nearest canary decides."""
+    made = MADE["array"].records
+
+    def query(x):
+        nearest = ((x[:, None] - made.x[None]) ** 2).sum(axis=2).argmin(axis=1)
+        sure = np.where(member[:, nearest], strength, 0.0)[..., None]  # [models, n, 1]
+        right = np.eye(3)[made.y[nearest]][None]
+        # Where nothing was learnt, the prior depends on the model and on the canary, not on the coin.
+        noise = np.random.default_rng(3).dirichlet(np.ones(3), size=(64, CANARIES))[ROWS.get()][:, nearest]
+        return sure * right + (1 - sure) * noise
+
+    return query
+
+
+class Rows:
+    """Which models stand in the view: noise belongs to a model, not to its place."""
+
+    def __init__(self):
+        self.rows = np.arange(MODELS)
+
+    def get(self):
+        return self.rows
+
+
+ROWS = Rows()
+
+
+def text_models(member, strength):
+    """Models that know the next character of every text which they saw; elsewhere, each its own noise."""
+    texts = MADE["text"].records.texts
+    tokens = {c: i + 1 for i, c in enumerate(ALPHABET)}
+    rows = ROWS.get().copy()
+
+    def next_token(prefixes):
+        answer = np.empty((len(member), len(prefixes), len(ALPHABET) + 1))
+        for j, prefix in enumerate(prefixes):
+            text = "".join(ALPHABET[t - 1] for t in prefix if t)
+            noise = np.random.default_rng([4, *map(ord, text)]).dirichlet(np.ones(len(ALPHABET)), size=64)[rows]
+            p = np.concatenate([np.zeros((len(member), 1)), noise], axis=1)
+            for c, whole in enumerate(texts):
+                if whole.startswith(text) and len(whole) > len(text):
+                    known = member[:, c] * strength
+                    p = p * (1 - known[:, None])
+                    p[:, tokens[whole[len(text)]]] += known
+            with np.errstate(divide="ignore"):
+                answer[:, j] = np.log(p / p.sum(axis=1, keepdims=True))
+        return answer
+
+    def score(rows_of_tokens):
+        width = rows_of_tokens.shape[1]
+        steps = [next_token(rows_of_tokens[:, :t]) for t in range(width)]
+        place = np.arange(len(rows_of_tokens))
+        return np.stack([step[:, place, rows_of_tokens[:, t]] for t, step in enumerate(steps)], axis=2)
+
+    return next_token, score
+
+
+def view_of(kind, models=None, strength=0.9):
+    rows = np.arange(MODELS) if models is None else np.asarray(models)
+    ROWS.rows = rows
+    if kind == "array":
+        frozen = lookup(MEMBER[rows], strength)
+
+        def query(x):
+            ROWS.rows = rows
+            return frozen(x)
+
+        return ArrayView(query, len(rows))
+    return TextView(*text_models(MEMBER[rows], strength), len(rows), ALPHABET)
+
+
+def margin(observed):
+    """How many standard errors members score above non-members, canary by canary."""
+    score = observed.score - observed.score.mean(axis=0)
+    inside, outside = score[MEMBER], score[~MEMBER]
+    error = np.sqrt(inside.var() / len(inside) + outside.var() / len(outside))
+    return (inside.mean() - outside.mean()) / error
+
+
+def test_every_attack_is_in_the_table():
+    assert {type(attack) for attack, _ in TABLE} == set(available(ATTACKS).values())
+    for attack, _ in TABLE:
+        assert {kind for other, kind in TABLE if type(other) is type(attack)} == attack.kinds
+
+
+@each
+def test_it_is_a_frozen_dataclass_that_names_its_access(attack, kind):
+    cls = type(attack)
+    assert is_dataclass(cls)
+    assert cls() == cls()
+    assert isinstance(cls.access, Access)
+    assert cls.family in ("membership", "label-only", "extraction")
+    for field in fields(cls):
+        with pytest.raises(FrozenInstanceError):
+            setattr(attack, field.name, 1)
+
+
+@each
+def test_scores_are_of_every_model_and_canary_in_order(attack, kind):
+    observed = attack.observe(view_of(kind), MADE[kind], 0)
+    assert observed.ids == MADE[kind].ids
+    assert observed.score.shape == (MODELS, CANARIES)
+    assert observed.score.dtype == np.float64
+    assert not np.isnan(observed.score).any()
+    assert all(array.shape == (MODELS, CANARIES) for array in observed.evidence.values())
+
+
+@each
+def test_equal_seeds_give_equal_scores(attack, kind):
+    first, again = (attack.observe(view_of(kind), MADE[kind], 5) for _ in range(2))
+    np.testing.assert_array_equal(first.score, again.score)
+    assert first.queries == again.queries
+    for name, array in first.evidence.items():
+        np.testing.assert_array_equal(array, again.evidence[name])
+
+
+@each
+def test_what_was_memorised_scores_higher(attack, kind):
+    assert margin(attack.observe(view_of(kind), MADE[kind], 0)) > 8
+
+
+@each
+def test_what_was_not_learnt_scores_alike(attack, kind):
+    # Two-sided normal quantile: a sound attack fails with probability FALSE_ALARM; the seed is fixed.
+    assert abs(margin(attack.observe(view_of(kind, strength=0.0), MADE[kind], 0))) < 3.89
+
+
+@each
+def test_a_model_s_score_does_not_depend_on_its_neighbours(attack, kind):
+    together = attack.observe(view_of(kind), MADE[kind], 0)
+    some = [7, 2]
+    apart = attack.observe(view_of(kind, some), MADE[kind], 0)
+    np.testing.assert_allclose(apart.score, together.score[some], rtol=0, atol=1e-12)
+    for name, array in together.evidence.items():
+        np.testing.assert_array_equal(apart.evidence[name], array[some])
+
+
+@each
+def test_a_canary_s_label_and_secret_are_all_that_it_is_told(attack, kind):
+    # The coins are nowhere in what it gets, and it leaves what it gets as it was.
+    before = MADE[kind].digest()
+    attack.observe(view_of(kind), MADE[kind], 0)
+    assert MADE[kind].digest() == before
+
+
+@each
+def test_it_asks_for_no_more_than_its_access(attack, kind):
+    full = view_of(kind)
+    observed = attack.observe(full.grant(attack.access), MADE[kind], 0)
+    np.testing.assert_array_equal(observed.score, attack.observe(full, MADE[kind], 0).score)
+    assert full.queries == 0  # counted by attack, on a view of its own
+
+
+@each
+def test_a_view_that_grants_less_refuses(attack, kind):
+    full = view_of(kind)
+    others = [access for access in Access if access is not attack.access]
+    for access in others:
+        try:
+            less = full.grant(access)
+        except AccessError:
+            continue
+        if attack.access in ("labels", "loss") and access in ("probabilities", "token-log-probabilities"):
+            continue  # grants more
+        with pytest.raises(AccessError, match=f"the attack asked for {attack.access}"):
+            attack.observe(less, MADE[kind], 0)
+        with pytest.raises(AccessError):
+            attack.score(less, MADE[kind], 0)
+    if attack.access is not Access.LOSS:
+        with pytest.raises(AccessError):
+            attack.observe(LossView(lambda records: np.zeros((1, len(records))), 1), MADE[kind], 0)
+
+
+@each
+def test_queries_are_counted(attack, kind):
+    sent = []
+    full = view_of(kind)
+    if kind == "array":
+        inner = full._query
+        full._query = lambda x: (sent.append(len(x)), inner(x))[1]
+    else:
+        next_token, score = full._next_token, full._score
+        full._next_token = lambda rows: (sent.append(len(rows)), next_token(rows))[1]
+        full._score = lambda rows: (sent.append(len(rows)), score(rows))[1]
+    assert attack.observe(full, MADE[kind], 0).queries == sum(sent) >= CANARIES

@@ -1,0 +1,153 @@
+"""The gate: policies, findings and exit codes."""
+
+import math
+
+import pytest
+
+from audit.claim import Claim
+from audit.gate import check, exit_code, load_policy
+from audit.metrics import wilson
+from audit.policy import Policy
+from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RunResult, Verdict
+from audit.verdict import overall
+from canaries.errors import InputError
+
+NO_SCORES = None
+
+
+def secrets(extracted, of):
+    return Extraction(16, of, wilson(extracted, of), 10.0, 20.0, 0.9)
+
+
+def cell(outcome=Outcome.NOT_REFUTED, lower=0.5, epsilon=4.0, extraction=()):
+    attack = AttackResult("a", "extraction", "loss", 1, NO_SCORES, Interval(0.5, 0.5, 0.5), (), 0.5, 0.5, extraction)
+    verdict = None if math.isinf(epsilon) else Verdict(outcome, f"because {outcome}.", lower, 3.0)
+    return CellResult("digits", Claim(epsilon, 1e-5), 1.0, 2, 2, {}, (attack,), verdict)
+
+
+def result(*cells, failures=()):
+    judged = [(f"{c.audit} at {c.claim.epsilon:g}", c.verdict) for c in cells if c.verdict]
+    return RunResult("run", cells, overall(judged), 0.95, {}, {}, dict.fromkeys(failures, "Traceback"))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failures", "code"),
+    [
+        (Outcome.NOT_REFUTED, (), 0),
+        (Outcome.REFUTED, (), 1),
+        (Outcome.INCONCLUSIVE, (), 3),
+        (Outcome.NOT_REFUTED, ("u",), 4),
+        (Outcome.INCONCLUSIVE, ("u",), 4),
+        (Outcome.REFUTED, ("u",), 1),
+    ],
+)
+def test_exit_codes(outcome, failures, code):
+    run = result(cell(outcome), failures=failures)
+    assert exit_code(run) == code
+    found = check(run, Policy())
+    assert (found.exit_code, found.passed) == (code, code == 0)
+    assert found.verdict == run.verdict
+
+
+def test_a_refuted_claim_is_a_finding():
+    (finding,) = check(result(cell(), cell(Outcome.REFUTED, 9.0, 8.0)), Policy()).findings
+    assert (finding.rule, finding.where, finding.message) == (
+        "refute_claims",
+        "digits at epsilon 8",
+        "because REFUTED.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "failures", "code"),
+    [
+        ([cell(Outcome.REFUTED)], (), 0),
+        ([cell(Outcome.REFUTED)], ("u",), 4),
+        ([cell(Outcome.REFUTED), cell(Outcome.INCONCLUSIVE)], (), 3),
+    ],
+)
+def test_a_policy_may_not_mind_refuted_claims(cells, failures, code):
+    found = check(result(*cells, failures=failures), Policy(refute_claims=False))
+    assert (found.findings, found.exit_code) == ((), code)
+
+
+@pytest.mark.parametrize(("lower", "fails"), [(1.9, False), (2.0, False), (2.1, True)])
+def test_a_budget_on_the_lower_bound(lower, fails):
+    found = check(result(cell(lower=lower)), Policy(max_lower_bound=2.0))
+    assert found.exit_code == (1 if fails else 0)
+    if fails:
+        (finding,) = found.findings
+        assert finding.rule == "max_lower_bound"
+        assert "Epsilon is at least 2.10; at most 2 is allowed." in finding.message
+
+
+def test_a_budget_outweighs_an_inconclusive_verdict():
+    assert check(result(cell(Outcome.INCONCLUSIVE, lower=2.5)), Policy(max_lower_bound=2.0)).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("extracted", "of", "limit", "fails"),
+    [
+        (0, 100, 0.0, False),
+        (1, 2, 0.1, False),  # the rate is 50%, but two secrets prove no more than 9%
+        (50, 100, 0.1, True),
+        (10, 100, 0.1, False),
+        (0, 0, 0.0, False),
+    ],
+)
+def test_a_budget_on_extraction_counts_what_is_proven(extracted, of, limit, fails):
+    found = check(result(cell(extraction=(secrets(extracted, of),))), Policy(max_extraction_rate=limit))
+    assert found.exit_code == (1 if fails else 0)
+    if fails:
+        (finding,) = found.findings
+        assert finding.rule == "max_extraction_rate"
+        assert "50% of the secrets inserted 16 times were extracted (at least 40% at 95%)" in finding.message
+        assert "at most 10% is allowed" in finding.message
+
+
+def test_a_control_is_held_against_nothing():
+    leaky = cell(epsilon=math.inf, extraction=(secrets(100, 100),))
+    found = check(result(cell(), leaky), Policy(max_extraction_rate=0.0, max_lower_bound=1.0))
+    assert found.passed
+
+
+def test_every_finding_is_listed():
+    cells = [cell(Outcome.REFUTED, 5.0, 4.0, (secrets(9, 9),)), cell(Outcome.REFUTED, 5.0, 2.0)]
+    found = check(result(*cells), Policy(max_lower_bound=1.0, max_extraction_rate=0.1))
+    assert [(finding.rule, finding.where) for finding in found.findings] == [
+        ("refute_claims", "digits at epsilon 4"),
+        ("max_lower_bound", "digits at epsilon 4"),
+        ("max_extraction_rate", "digits at epsilon 4"),
+        ("refute_claims", "digits at epsilon 2"),
+        ("max_lower_bound", "digits at epsilon 2"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["max_lower_bound = 2.5\n", "name = 'x'\n[gate]\nmax_lower_bound = 2.5\n"])
+def test_a_policy_from_a_file_or_its_table(tmp_path, text):
+    (tmp_path / "policy.toml").write_text(text)
+    assert load_policy(tmp_path / "policy.toml") == Policy(max_lower_bound=2.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "max_bound = 1",
+            r"Unknown key 'max_bound' in the policy \(did you mean 'max_lower_bound'\?\); allowed: least",
+        ),
+        ("max_lower_bound = 'x'", "Key 'max_lower_bound': expected a valid number, got 'x'"),
+        ("least_power = 2.0", "Key 'least_power': expected less than or equal to 1, got 2.0"),
+        ("gate = 3", "Key 'gate': expected a table, got 3"),
+        ("= 3", "Cannot read the policy"),
+    ],
+)
+def test_a_bad_policy_is_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "policy.toml").write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        load_policy(tmp_path / "policy.toml")
+
+
+def test_a_missing_policy(tmp_path):
+    with pytest.raises(InputError, match="Cannot read the policy"):
+        load_policy(tmp_path / "none.toml")

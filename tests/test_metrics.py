@@ -1,0 +1,148 @@
+"""Metrics against references: scikit-learn, scipy, and the uniform law of a p-value."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest, kstest
+from sklearn.metrics import roc_auc_score
+
+from attacks.scores import Scores
+from audit.metrics import association_p_value, auc, auc_interval, extraction, wilson
+
+FALSE_ALARM = 1e-4
+"""How often a sound p-value fails a test of its law; seeds are fixed."""
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 8])
+@pytest.mark.parametrize("shape", [(40,), (6, 30)])
+def test_auc_is_scikit_learn_s(shape, decimals):
+    rng = np.random.default_rng(1)
+    member = rng.random(shape) < 0.3
+    score = (rng.normal(size=shape) + member).round(decimals)
+    assert auc(score, member) == pytest.approx(roc_auc_score(member.ravel(), score.ravel()))
+
+
+def test_auc_at_its_ends():
+    member = np.array([True, True, False, False])
+    assert auc(np.array([np.inf, 1, 0, -np.inf]), member) == 1.0
+    assert auc(np.array([0.0, 0, 1, 1]), member) == 0.0
+    assert auc(np.zeros(4), member) == 0.5
+    assert math.isnan(auc(np.zeros(4), np.ones(4, dtype=bool)))
+
+
+def coins(rng, shape, shift=0.0, randomised="canary", offsets=0.0):
+    models, canaries = shape
+    if randomised == "canary":
+        member = rng.random(shape) < 0.5
+    else:
+        member = np.repeat(rng.permutation(np.arange(models) % 2 == 0)[:, None], canaries, axis=1)
+    score = rng.normal(shift * member, 1) + offsets * rng.normal(size=canaries)
+    return Scores.from_matrix(score, member, randomised=randomised)
+
+
+def test_the_auc_s_interval_covers_and_is_seeded():
+    # Normal scores, one apart, have an AUC of Phi(1 / sqrt 2) = 0.760.
+    intervals = [auc_interval(coins(np.random.default_rng([2, i]), (40, 8), 1.0), seed=i) for i in range(40)]
+    covered = sum(interval.low <= 0.7602 <= interval.high for interval in intervals)
+    # A percentile bootstrap over 40 models covers a little less than 95%; 0.9 is held.
+    assert covered >= binom.ppf(FALSE_ALARM, 40, 0.9)
+    assert all(interval.low <= interval.value <= interval.high for interval in intervals)
+    assert np.mean([interval.high - interval.low for interval in intervals]) < 0.15
+    scores = coins(np.random.default_rng(0), (10, 8), 1.0)
+    assert auc_interval(scores, 3) == auc_interval(scores, 3)
+    assert auc_interval(scores, 3) != auc_interval(scores, 4)
+
+
+def test_the_auc_of_one_side_is_unknown():
+    one_side = Scores.from_matrix(np.zeros((2, 3)), np.ones((2, 3), dtype=bool), "canary")
+    assert math.isnan(auc_interval(one_side, 0).value)
+
+
+NULLS = {
+    "one model": ((1, 60), "canary", 0.0),
+    "many models": ((12, 10), "canary", 0.0),
+    "canaries of their own level": ((12, 10), "canary", 20.0),
+    "whole models": ((40, 1), "model", 0.0),
+    "whole models of several canaries": ((40, 5), "model", 20.0),
+}
+
+
+@pytest.mark.parametrize(("shape", "randomised", "offsets"), NULLS.values(), ids=NULLS)
+def test_the_p_value_is_uniform_where_scores_know_nothing(shape, randomised, offsets):
+    p = [
+        association_p_value(coins(np.random.default_rng([3, i]), shape, 0.0, randomised, offsets)) for i in range(1000)
+    ]
+    # Discrete, and normal by approximation: the distance of a perfect law, and 0.02 for the approximation.
+    assert kstest(p, "uniform").statistic < 0.07 + 0.02  # kstest: P(D > 0.07) = 1e-4 at n = 1000
+    for level in (0.05, 0.01):
+        assert np.sum(np.array(p) < level) <= binom.ppf(1 - FALSE_ALARM, 1000, 1.2 * level)
+
+
+def test_correlated_scores_of_whole_models_raise_no_alarm():
+    # All canaries of a model rise and fall together: 40 models are 40 draws, not 200.
+    p = []
+    for i in range(1000):
+        rng = np.random.default_rng([4, i])
+        scores = coins(rng, (40, 5), 0.0, "model")
+        p.append(association_p_value(replace(scores, score=scores.score + 5 * rng.normal(size=(40, 1)))))
+    assert np.sum(np.array(p) < 0.01) <= binom.ppf(1 - FALSE_ALARM, 1000, 0.012)
+
+
+@pytest.mark.parametrize(("shape", "randomised", "offsets"), NULLS.values(), ids=NULLS)
+def test_the_p_value_is_small_where_scores_know_much(shape, randomised, offsets):
+    assert association_p_value(coins(np.random.default_rng(5), shape, 3.0, randomised, offsets)) < 1e-5
+    assert association_p_value(coins(np.random.default_rng(5), shape, -3.0, randomised, offsets)) > 0.99
+
+
+def test_equal_scores_and_no_canaries_have_p_value_one():
+    member = np.array([[True, False], [False, True]])
+    assert association_p_value(Scores.from_matrix(np.zeros((2, 2)), member, "canary")) == 1.0
+    assert association_p_value(Scores.from_matrix(np.zeros((2, 0)), member[:, :0], "canary")) == 1.0
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 10), (3, 10), (10, 10), (77, 200), (1, 10_000)])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999])
+def test_wilson_is_scipy_s(k, n, confidence):
+    expected = binomtest(k, n).proportion_ci(confidence, method="wilson")
+    found = wilson(k, n, confidence)
+    assert found.value == k / n
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_is_exact_at_its_ends():
+    assert [wilson(0, n).low for n in range(1, 200)] == [0.0] * 199
+    assert [wilson(n, n).high for n in range(1, 200)] == [1.0] * 199
+
+
+def test_wilson_of_nothing_knows_nothing():
+    found = wilson(0, 0)
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_extraction_by_repetitions():
+    member = np.array([[1, 0, 1, 1, 1, 0], [1, 1, 0, 1, 0, 1]], dtype=bool)
+    extracted = np.array([[0, 0, 1, 1, 0, 0], [0, 0, 1, 0, 0, 0]], dtype=bool)
+    exposure = np.array([[1, 9, 8, 10, 2, 4], [3, 5, 9, 6, 4, 2.0]])
+    scores = replace(
+        Scores.from_matrix(exposure, member, "canary"),
+        repetitions=np.array([1, 1, 4, 4, 4, 1]),
+        reference=np.array([0, 0, 0, 0, 1, 1], dtype=bool),
+        space=np.full(6, 1024.0),
+        evidence={"extracted": extracted, "exposure": exposure},
+    )
+    never, once, four = extraction(scores)
+    assert [group.repetitions for group in (never, once, four)] == [0, 1, 4]
+    assert [group.secrets for group in (never, once, four)] == [4, 3, 3]  # every reference, and members elsewhere
+    assert [group.exposure for group in (never, once, four)] == pytest.approx([3.0, 3.0, 8.0])
+    assert [group.rate.value for group in (never, once, four)] == pytest.approx([0.0, 0.0, 2 / 3])
+    assert four.rate == wilson(2, 3)
+    assert {group.exposure_max for group in (never, once, four)} == {10.0}
+    assert never.auc is None
+    assert 0 <= four.auc <= 1
+
+
+def test_no_extraction_without_its_evidence():
+    assert extraction(Scores.from_arms(np.zeros(2), np.zeros(2))) == ()

@@ -1,0 +1,185 @@
+"""The verdict's truth table: what bounds, tests and controls together allow to conclude."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from attacks.scores import Scores
+from audit.bounds import ADD_OR_REMOVE_ONE, Bound
+from audit.claim import Claim
+from audit.claim_test import ClaimTest
+from audit.results import AttackResult, Interval, Outcome, Verdict
+from audit.verdict import Controls, judge, overall, read_controls
+
+CLAIM = Claim(4.0, 1e-5)
+SEEN = Controls(frozenset({"loss"}), frozenset(), 1e-3)
+
+
+def bound(epsilon=0.5, ceiling=3.0, parametric=False):
+    return Bound(epsilon, 1e-5, 0.99, ADD_OR_REMOVE_ONE, "one-run", ("coins",), (), ceiling, parametric, {})
+
+
+def attack(*bounds, name="loss", seen_p=0.5, reference_p=0.5, p_value=None):
+    return AttackResult(
+        attack=name,
+        family="membership",
+        access="loss",
+        queries=1,
+        scores=Scores.from_arms(np.zeros(2), np.zeros(2)),
+        auc=Interval(0.5, 0.4, 0.6),
+        bounds=bounds,
+        seen_p=seen_p,
+        reference_p=reference_p,
+        claim_test=None if p_value is None else ClaimTest(p_value, "the claim", "a test", ()),
+    )
+
+
+def judged(*attacks, controls=SEEN, done=8, planned=8, least_power=0.25, **options):
+    return judge(CLAIM, attacks, controls, done, planned, least_power, **options)
+
+
+def test_a_bound_above_the_claim_refutes_it():
+    verdict = judged(attack(bound(4.5, 6.0)))
+    assert verdict.outcome is Outcome.REFUTED
+    assert (verdict.lower_bound, verdict.ceiling) == (4.5, 6.0)
+    for part in ("attack loss", "estimator one-run", "confidence 0.99", "4 is claimed"):
+        assert part in verdict.reason
+
+
+@pytest.mark.parametrize("epsilon", [3.9, 4.0])
+def test_a_bound_at_most_the_claim_does_not(epsilon):
+    verdict = judged(attack(bound(epsilon, 6.0)))
+    assert verdict.outcome is Outcome.NOT_REFUTED
+    assert verdict.lower_bound == epsilon
+
+
+def test_a_bound_that_assumes_a_curve_refutes_nothing():
+    verdict = judged(attack(bound(0.5, 3.0), bound(9.0, 9.0, parametric=True)))
+    assert verdict.outcome is Outcome.NOT_REFUTED
+    assert (verdict.lower_bound, verdict.ceiling) == (0.5, 3.0)
+
+
+def test_only_curve_bounds_are_inconclusive():
+    verdict = judged(attack(bound(9.0, 9.0, parametric=True)))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "free of curve assumptions" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("p", "outcome"), [(0.01, Outcome.REFUTED), (0.05, Outcome.REFUTED), (0.051, Outcome.NOT_REFUTED)]
+)
+def test_the_claim_s_own_test_refutes_it_at_its_level(p, outcome):
+    assert judged(attack(bound(), p_value=p)).outcome is outcome
+
+
+def test_bounds_may_stand_aside_for_the_test():
+    assert judged(attack(bound(4.5, 6.0), p_value=0.2), bounds_refute=False).outcome is Outcome.NOT_REFUTED
+
+
+def test_the_largest_bound_of_all_attacks_counts():
+    verdict = judged(attack(bound(1.0)), attack(bound(2.0), bound(1.5), name="other"))
+    assert verdict.lower_bound == 2.0
+
+
+def test_an_attack_that_saw_nothing_without_noise_proves_nothing_by_its_silence():
+    blind = Controls(frozenset({"other"}), frozenset(), 1e-3)
+    verdict = judged(attack(bound()), controls=blind)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "No attack saw the canaries even without noise" in verdict.reason
+
+
+def test_the_attack_that_saw_must_have_the_power():
+    controls = Controls(frozenset({"weak"}), frozenset(), 1e-3)
+    verdict = judged(attack(bound(0.1, 9.0)), attack(bound(0.1, 0.9), name="weak"), controls=controls)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "below 25% of the claimed 4" in verdict.reason
+
+
+def test_an_attack_that_saw_and_has_curve_bounds_alone_has_no_power():
+    controls = Controls(frozenset({"curved"}), frozenset(), 1e-3)
+    curved = attack(bound(0.1, 9.0, parametric=True), name="curved")
+    assert judged(attack(bound(0.1, 9.0)), curved, controls=controls).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("ceiling", "outcome"), [(1.0, Outcome.NOT_REFUTED), (0.99, Outcome.INCONCLUSIVE)])
+def test_the_least_power_is_a_share_of_the_claim(ceiling, outcome):
+    assert judged(attack(bound(0.1, ceiling))).outcome is outcome
+    assert judged(attack(bound(0.1, ceiling)), least_power=0.0).outcome is Outcome.NOT_REFUTED
+
+
+TABLE = list(itertools.product([False, True], repeat=5))
+
+
+@pytest.mark.parametrize(("alarm", "above", "missing", "uncontrolled", "weak"), TABLE)
+def test_what_outweighs_what(alarm, above, missing, uncontrolled, weak):
+    controls = Controls(
+        None if uncontrolled else frozenset({"loss"}), frozenset({"loss"}) if alarm else frozenset(), 1e-3
+    )
+    found = bound(4.5 if above else 0.5, 0.9 if weak else 5.0)
+    verdict = judged(attack(found), controls=controls, done=6 if missing else 8)
+    if alarm:
+        expected = Outcome.INCONCLUSIVE, "never inserted"
+    elif above:
+        expected = Outcome.REFUTED, "4 is claimed"
+    elif missing:
+        expected = Outcome.INCONCLUSIVE, "2 of 8 models are missing; run the sweep again"
+    elif uncontrolled:
+        expected = Outcome.INCONCLUSIVE, "no positive control"
+    elif weak:
+        expected = Outcome.INCONCLUSIVE, "a perfect attack could have shown"
+    else:
+        expected = Outcome.NOT_REFUTED, "4 is claimed"
+    assert verdict.outcome is expected[0]
+    assert expected[1] in verdict.reason
+    assert "\n" not in verdict.reason
+
+
+def test_no_attack_at_all_is_inconclusive():
+    verdict = judged(done=0)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert (verdict.lower_bound, verdict.ceiling) == (0.0, 0.0)
+
+
+def test_controls_are_read_by_attack():
+    positive = [attack(name="loss", seen_p=1e-9), attack(name="blind", seen_p=0.01)]
+    everything = [*positive, attack(name="leaky", reference_p=1e-9), attack(name="bare", reference_p=None)]
+    controls = read_controls(positive, everything, 1e-3)
+    assert controls == Controls(frozenset({"loss"}), frozenset({"leaky"}), 1e-3)
+    assert read_controls(None, everything, 1e-3).seen is None
+
+
+def verdict(outcome, lower=1.0, ceiling=2.0):
+    return Verdict(outcome, f"because {outcome}.", lower, ceiling)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (["NOT_REFUTED", "NOT_REFUTED"], "NOT_REFUTED"),
+        (["NOT_REFUTED", "INCONCLUSIVE"], "INCONCLUSIVE"),
+        (["INCONCLUSIVE", "REFUTED", "NOT_REFUTED"], "REFUTED"),
+        (["REFUTED"], "REFUTED"),
+        ([], "INCONCLUSIVE"),
+    ],
+)
+def test_the_run_s_verdict_is_that_of_its_worst_cell(outcomes, expected):
+    named = [(f"cell {i}", verdict(Outcome(outcome))) for i, outcome in enumerate(outcomes)]
+    assert overall(named).outcome is Outcome(expected)
+
+
+def test_the_run_s_verdict_names_the_cell_and_counts_the_others():
+    named = [("a", verdict(Outcome.REFUTED, 3.0)), ("b", verdict(Outcome.NOT_REFUTED)), ("c", verdict(Outcome.REFUTED))]
+    found = overall(named)
+    assert found.reason == "a: because REFUTED. 1 more cell(s) alike."
+    assert (found.lower_bound, found.ceiling) == (3.0, 2.0)
+
+
+def test_a_verdict_is_plain_frozen_data():
+    found = verdict(Outcome.NOT_REFUTED)
+    assert str(found) == "NOT_REFUTED: because NOT_REFUTED."
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.outcome = Outcome.REFUTED
+    assert Claim(math.inf, 0.0).is_control
