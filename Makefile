@@ -9,10 +9,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check bench coverage clean
+.PHONY: demo figures test check bench coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/firedamp sweep experiments/digits.toml --out runs/digits
+
+figures: demo
+	cp runs/digits/plots/bounds.png docs/demo-bounds.png
+	cp runs/digits/plots/extraction.png docs/demo-extraction.png
 
 test: $(INSTALLED)
 	$(BIN)/pytest

@@ -135,7 +135,7 @@ def run(
                                  tuple(attacks), derive_seed(seed, "attacks"))
             for i in range(models)
         )  # fmt: skip
-        cells.append(_cell(name, cell_claim, models, crafted, inclusion, attacks, measured, estimators))
+        cells.append(_cell(name, cell_claim, models, crafted, inclusion, attacks, measured, estimators, confidence))
     return AuditResult(
         analyse(
             RunScores(
@@ -187,7 +187,9 @@ def bound(
         InputError: for NaN, or values out of range.
     """
     scores = Scores.from_arms(in_scores, out_scores)
-    chosen = default_estimators(scores)[0] if estimator is None else registry.build(registry.ESTIMATORS, estimator)
+    if estimator is None:
+        estimator = default_estimators(scores, delta, confidence)[0]
+    chosen = registry.build(registry.ESTIMATORS, estimator)
     return chosen.bound(scores, delta, confidence, seed=seed)
 
 
@@ -226,6 +228,7 @@ def _cell(
     attacks: Sequence[Attack],
     measured: list[tuple[list[Observations], dict[str, float]]],
     estimators: Sequence[Estimator] | None,
+    confidence: float,
 ) -> CellScores:
     scores, queries = {}, {}
     for position, attack in enumerate(attacks):
@@ -238,7 +241,8 @@ def _cell(
         kind = AttackKind(attack.name, attack.family, attack.access.value)
         scores[kind] = Scores.join(together, canaries, inclusion)
         queries[attack.name] = float(seen[0].queries)
-    chosen = estimators if estimators is not None else default_estimators(next(iter(scores.values())))
+    if estimators is None:
+        estimators = default_estimators(next(iter(scores.values())), claim.delta, confidence)
     return CellScores(
         audit=name,
         claim=claim,
@@ -247,7 +251,7 @@ def _cell(
         scores=scores,
         queries=queries,
         utility={name: [utility[name] for _, utility in measured] for name in measured[0][1]},
-        estimators=tuple(chosen),
+        estimators=tuple(estimators),
     )
 
 

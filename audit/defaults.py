@@ -7,20 +7,21 @@ from audit.estimators.base import Estimator
 from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_gaussian import CalibratedGaussian
 from audit.estimators.independent import needs_one_canary
-from audit.estimators.one_run_calibrated import OneRunCalibrated
+from audit.estimators.one_run import OneRun
+from audit.estimators.one_run_calibrated import OneRunCalibrated, leak
 from audit.estimators.one_run_fdp import OneRunFDP
 from audit.estimators.secret_guess import SecretGuess
 
 
-def default_estimators(scores: Scores) -> tuple[Estimator, ...]:
-    """The headline first, which assumes no curve; then what may stand beside it."""
+def default_estimators(scores: Scores, delta: float, confidence: float) -> tuple[Estimator, ...]:
+    """The headline first, which assumes no curve; then what may stand beside it. Decided by counts, never by scores."""
     if scores.randomised == "model" or needs_one_canary(scores) is None:
         return CalibratedEpsilonDelta(), CalibratedGaussian()
     guessed = (SecretGuess(),) if "guessed" in scores.evidence else ()
-    return OneRunCalibrated(), *guessed, OneRunFDP()
+    return _headline(scores, delta, confidence), *guessed, OneRunFDP()
 
 
-def why_default(scores: Scores) -> str:
+def why_default(scores: Scores, delta: float, confidence: float) -> str:
     """Why these are the defaults, as a sentence."""
     if scores.randomised == "model" or needs_one_canary(scores) is None:
         return (
@@ -29,5 +30,14 @@ def why_default(scores: Scores) -> str:
         )
     return (
         "Each canary of each model had its own coin, so right guesses are counted over all coins "
-        "(one-run-calibrated); one-run-fdp assumes a curve and stands beside it."
+        f"({_headline(scores, delta, confidence).name}); one-run-fdp assumes a curve and stands beside it."
     )
+
+
+def _headline(scores: Scores, delta: float, confidence: float) -> Estimator:
+    """Calibrated over all numbers of guesses, unless so many coins at this delta would leave it nothing to say.
+
+    It pays for delta with all coins at once, which shuts out small bounds; Steinke's pays near the count that it saw.
+    """
+    spent = leak(scores.score.size, 1.0, delta, int(scores.repetitions.max(initial=1)))
+    return OneRunCalibrated() if spent <= (1 - confidence) / 2 else OneRun()

@@ -76,9 +76,13 @@ def audit_scores(
     if planted.member.all() or not planted.member.any():
         side = "members" if planted.member.size and planted.member.all() else "non-members"
         raise InputError(f"Expected scores of members and of non-members, got {planted.member.size} of {side} alone.")
-    estimators = default_estimators(planted) if estimator is None else (registry.build(registry.ESTIMATORS, estimator),)
+    estimators = (
+        default_estimators(planted, delta, confidence)
+        if estimator is None
+        else (registry.build(registry.ESTIMATORS, estimator),)
+    )
     bounds = tuple(chosen.bound(planted, delta, confidence, seed=seed) for chosen in estimators)
-    because = why_default(planted) if estimator is None else f"Estimator {estimator} was asked for."
+    because = why_default(planted, delta, confidence) if estimator is None else f"Estimator {estimator} was asked for."
     auc = auc_interval(planted, seed)
     verdict = None
     if claim is not None:

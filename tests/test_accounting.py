@@ -138,10 +138,11 @@ def test_an_epsilon_out_of_reach():
 
 
 def test_a_delta_so_large_that_nothing_is_left_of_epsilon():
-    # delta 0.4 is more than any sigma above 0.96 needs, so the search meets epsilon 0 on its way.
-    sigma = noise_multiplier(0.1, 0.4, 1.0, 1)
+    # delta 0.39 is more than sigma 1 needs, so the search meets epsilon 0 where it starts.
+    assert epsilon_of(1.0, 0.39) == 0
+    sigma = noise_multiplier(0.1, 0.39, 1.0, 1)
     assert sigma < 1
-    assert 0.09 < epsilon_of(1 / sigma, 0.4) <= 0.1
+    assert 0.09 < epsilon_of(1 / sigma, 0.39) <= 0.1
 
 
 def test_a_batch_size_schedule_is_accounted_phase_by_phase() -> None:

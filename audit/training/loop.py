@@ -116,7 +116,10 @@ class SequentialTrainer(SweepTrainer):
             generator=torch.Generator().manual_seed(derive_seed(seed, "batches")),
             steps=self.steps,
         )
-        loader: Loader = DataLoader(TensorDataset(inputs, targets), sampler=sampler, batch_size=None)
+        # A generator of its own: the loader draws a seed that nothing needs, and not from torch's global generator,
+        # from which another thread may be drawing parameters.
+        own = torch.Generator()
+        loader: Loader = DataLoader(TensorDataset(inputs, targets), sampler=sampler, batch_size=None, generator=own)
         expected = self.sample_rate * len(dataset.train)
         private, optimizer, criterion, loader = self.prepare(
             module, self._optimizer(module), self.model.criterion(), loader, expected, derive_seed(seed, "noise")

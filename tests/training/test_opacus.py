@@ -1,5 +1,7 @@
 """The Opacus trainer, held against DP-SGD written out by hand for softmax regression."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -212,6 +214,21 @@ def test_the_state_of_torch_s_generator_neither_matters_nor_changes():
     first = trained(NOISY)
     torch.manual_seed(1)
     np.testing.assert_array_equal(first, trained(NOISY))
+
+
+# Threads share the list of warning filters, so one may see the other's list: noise, which no result depends on.
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing", "ignore:Secure RNG turned off")
+def test_threads_train_the_same_models():
+    trainer = replace(NOISY, model=OpenMLP((16,) * 12), steps=1)  # many layers, so that drawing them takes long
+    alone = [trained(trainer, seed=seed) for seed in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that threads meet everywhere
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for i, found in enumerate(pool.map(lambda i: trained(trainer, seed=i % 4), range(160))):
+                np.testing.assert_array_equal(found, alone[i % 4])
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("mode", ["hooks", "ghost"])
