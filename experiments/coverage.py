@@ -143,11 +143,11 @@ def measure(task: Task, laws: list[Law]) -> list[Row]:
     if task.estimator in ("secret-guess", "reconstruction"):
         return [_row(task, law, *_secrets(task, law)) for law in _secret_laws()]
     if task.estimator == CEILING:
-        laws = [law for law in laws if law.name in ("null", "Gaussian")]
+        laws = [law for law in laws if law.name in ("null data", "Gaussian")]
     elif task.estimator == "one-run-fdp":
         laws = [law for law in laws if law.curve == "gaussian" or law.name == "Laplace"]
     elif task.estimator == "calibrated-loss-curve":
-        laws = [law for law in laws if law.curve == "dpsgd" or law.name == "null"]
+        laws = [law for law in laws if law.curve == "dpsgd" or law.name == "null data"]
     bounds = _ways(task, laws)
     return [_row(task, law, *bounds(law, derive_seed(0, task.estimator, law.name, str(law.epsilon)))) for law in laws]
 
@@ -157,7 +157,7 @@ def assumptions_hold(estimator: str, law: str) -> bool:
     if estimator == CEILING:
         return False
     if estimator in ("calibrated-gaussian", "gaussian-dp", "one-run-fdp"):
-        return law in ("null", "Gaussian", "discrete with ties")
+        return law in ("null data", "Gaussian", "discrete with ties")
     return True
 
 
@@ -302,7 +302,7 @@ SECRETS = 100
 
 def _secret_laws() -> list[Law]:
     laws = [replace(gaussian(epsilon), name="k-ary response") for epsilon in EPSILONS]
-    return [replace(laws[0], name="null", epsilon=0.0, truth=0.0), *laws]
+    return [replace(laws[0], name="null data", epsilon=0.0, truth=0.0), *laws]
 
 
 def _secrets(task: Task, law: Law) -> tuple[Floats, NDArray[np.bool_]]:

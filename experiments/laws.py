@@ -48,7 +48,7 @@ class Law:
 
 def null() -> Law:
     """Epsilon 0."""
-    return Law("null", 0.0, 0.0, lambda rng, member: rng.normal(0, 1, member.shape), "gaussian")
+    return Law("null data", 0.0, 0.0, lambda rng, member: rng.normal(0, 1, member.shape), "gaussian")
 
 
 def randomised_response(epsilon: float) -> Law:
