@@ -13,7 +13,7 @@ import pandas as pd
 from attacks.scores import Scores
 from audit.bounds import Bound
 from audit.claim import Claim
-from audit.claim_test import claim_test
+from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.estimators.base import Estimator
 from audit.metrics import association_p_value, auc_interval, extraction
@@ -144,6 +144,8 @@ def _attack(
         for other, _, estimator in cell.pairs()
         if other == kind
     ]
+    single = 1 - confidence
+    perfect = None if control else claim_test(perfect_scores(planted), cell.claim, seed=run.seed, level=single)
     return AttackResult(
         attack=kind.name,
         family=kind.family,
@@ -155,7 +157,8 @@ def _attack(
         seen_p=association_p_value(planted),
         reference_p=association_p_value(references) if references.ids else None,
         extraction=extraction(scores),
-        claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=1 - confidence),
+        claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
+        could_refute=perfect is not None and perfect.p_value <= single,
     )
 
 
@@ -179,6 +182,7 @@ def _cell(
             cell.models_planned,
             run.policy.least_power,
             1 - run.confidence,
+            needs_references=True,
         )
     return CellResult(
         audit=cell.audit,

@@ -36,6 +36,7 @@ class Claim:
     mechanism: DPSGD | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "epsilon", float(self.epsilon))  # So that 8 and 8.0 draw the same coins.
         if math.isnan(self.epsilon) or self.epsilon <= 0:
             raise InputError(f"Expected a claimed epsilon > 0 (inf allowed), got {self.epsilon}.")
         if not 0 <= self.delta < 1:

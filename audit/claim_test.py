@@ -8,7 +8,7 @@ about the mechanism that was really run: a small p-value refutes what was claime
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,6 +80,12 @@ def claim_test(scores: Scores, claim: Claim, *, seed: int = 0, level: float = 0.
     best = min(tests, key=lambda test: test.p_value)
     method = best.method if len(tests) == 1 else f"{best.method}, paid for as one of {len(tests)} tests"
     return ClaimTest(min(1.0, len(tests) * best.p_value), best.against, method, best.assumptions)
+
+
+def perfect_scores(scores: Scores) -> Scores:
+    """The same coins as a perfect attack would have scored them, secrets guessed."""
+    evidence = {**scores.evidence, "guessed": scores.member} if "guessed" in scores.evidence else scores.evidence
+    return replace(scores, score=np.where(scores.member, np.inf, -np.inf), evidence=evidence)
 
 
 def _membership(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTest | None:

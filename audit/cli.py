@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import secrets
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -46,7 +47,9 @@ def sweep(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="Workers; -1 for one per core.")] = -1,
     backend: Annotated[str, typer.Option("--backend", help="joblib backend: loky, threading, ray, dask.")] = "loky",
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:0; results do not depend on it.")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda or cuda:0; results depend on it to rounding alone.")
+    ] = "cpu",
     memory: Annotated[
         float | None, typer.Option("--memory", help="MiB that a portion of a batch may take; by default what is fast.")
     ] = None,
@@ -133,7 +136,7 @@ def bound(
     scores: Annotated[Path, typer.Argument(help="CSV or Parquet, columns score and member.", metavar="SCORES")],
     delta: Annotated[float, typer.Option("--delta", help="What the bound is stated at.")],
     epsilon: Annotated[float | None, typer.Option("--epsilon", help="The claim to hold the bound against.")] = None,
-    confidence: Annotated[float, typer.Option("--confidence", help="Of each bound.")] = 0.95,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of each bound by itself.")] = 0.95,
     estimator: Annotated[str | None, typer.Option("--estimator", help="By default what fits the scores.")] = None,
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="What `plant` wrote; joins coins to scores by canary id.")
@@ -251,16 +254,21 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = _fail(error.format_message() or "see firedamp --help.", "--json" in arguments)
     except InputError as error:
         code = _fail(str(error), "--json" in arguments)
+    except OSError as error:
+        code = _fail(f"Cannot read or write: {error}.", "--json" in arguments)
     except (KeyboardInterrupt, typer.Abort):
         code = exit_codes.INTERRUPTED
+    except Exception as error:
+        traceback.print_exc()
+        code = _fail(f"{type(error).__name__}: {error}", "--json" in arguments, exit_codes.CRASHED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(sentence: str, as_json: bool) -> int:
+def _fail(sentence: str, as_json: bool, code: int = exit_codes.BAD_INPUT) -> int:
     if as_json:
-        _print_json({"error": sentence, "exit_code": exit_codes.BAD_INPUT})
+        _print_json({"error": sentence, "exit_code": code})
     print(f"firedamp: {sentence}", file=sys.stderr)
-    return exit_codes.BAD_INPUT
+    return code
 
 
 def _show(result: Any, as_json: bool, where: dict[str, str]) -> None:

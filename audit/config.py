@@ -54,7 +54,7 @@ class CanaryPlan(Table):
 
     design: DesignField
     count: int = Field(ge=1)
-    references: int = Field(default=0, ge=0)
+    references: int = Field(default=16, ge=0)
     randomise: Literal["canary", "model"] = "canary"
 
 

@@ -10,6 +10,8 @@ BAD_INPUT = 2
 INCONCLUSIVE = 3
 UNITS_FAILED = 4
 INTERRUPTED = 130
+CRASHED = 70
+"""A fault of Firedamp itself; never to be taken for a verdict."""
 
 BY_OUTCOME = {
     Outcome.NOT_REFUTED: NOT_REFUTED,

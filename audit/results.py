@@ -29,12 +29,14 @@ class Verdict:
         reason: one or more sentences with the numbers.
         lower_bound: the largest lower bound that the verdict rests on.
         ceiling: the largest epsilon that a perfect attack could have shown at this sample size.
+        refutable: false if not even a perfect attack could have refuted the claim at this sample size.
     """
 
     outcome: Outcome
     reason: str
     lower_bound: float
     ceiling: float
+    refutable: bool = True
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.reason}"
@@ -87,6 +89,7 @@ class AttackResult:
         extraction: by repetition count, for attacks that extract.
         claim_test: the cell's claim held against these scores, its p-value adjusted for all such tests and all bounds
             of the run; None for a control or where no test fits.
+        could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
     """
 
     attack: str
@@ -100,6 +103,7 @@ class AttackResult:
     reference_p: float | None
     extraction: tuple[Extraction, ...] = ()
     claim_test: ClaimTest | None = None
+    could_refute: bool = False
 
 
 @dataclass(frozen=True, eq=False)

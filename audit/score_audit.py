@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from attacks.scores import Scores
 from audit import registry
 from audit.bounds import Bound
 from audit.claim import Claim
-from audit.claim_test import claim_test
+from audit.claim_test import claim_test, perfect_scores
 from audit.defaults import default_estimators, why_default
 from audit.metrics import association_p_value, auc_interval
 from audit.policy import Policy
-from audit.results import AttackResult, Interval, Verdict
+from audit.results import AttackResult, Interval, Outcome, Verdict
 from audit.verdict import CONTROL_ALARM, Controls, judge
 from canaries.errors import InputError
 
@@ -47,7 +47,7 @@ class ScoreAudit:
         """For the terminal."""
         lines = []
         for bound in self.bounds:
-            mark = f" (only if {bound.assumptions[-1]})" if bound.parametric else ""
+            mark = f" (only if {bound.assumptions[-1]}; no verdict rests on it)" if bound.parametric else ""
             lines.append(
                 f"epsilon >= {bound.epsilon:.4g} at delta {bound.delta:g}, confidence {bound.confidence:g}: "
                 f"{bound.estimator}{mark}; a perfect attack could have shown {bound.ceiling:.4g} at most"
@@ -72,6 +72,8 @@ def audit_scores(
     Raises:
         InputError: for scores of one side only, or that the estimator cannot use.
     """
+    if not 0.5 <= confidence <= 0.9999:
+        raise InputError(f"Expected confidence in [0.5, 0.9999], got {confidence}.")
     planted = scores.select(~scores.reference)
     if planted.member.all() or not planted.member.any():
         side = "members" if planted.member.size and planted.member.all() else "non-members"
@@ -98,6 +100,7 @@ def audit_scores(
             seen_p=association_p_value(planted),
             reference_p=association_p_value(references) if references.ids else None,
             claim_test=claim_test(planted, claim, seed=seed, level=1 - confidence) if estimator is None else None,
+            could_refute=estimator is None and _could_refute(planted, claim, seed, 1 - confidence),
         )
         verdict = judge(
             claim,
@@ -109,7 +112,15 @@ def audit_scores(
             1 - confidence,
             bounds_refute=attack.claim_test is None,
         )
+        if not _controls(attack).seen and verdict.outcome is Outcome.INCONCLUSIVE:
+            reason = f"The scores tell nothing of membership (p = {attack.seen_p:.2g}), so nothing follows from them."
+            verdict = replace(verdict, reason=reason)
     return ScoreAudit(bounds, because, auc, verdict)
+
+
+def _could_refute(scores: Scores, claim: Claim, seed: int, level: float) -> bool:
+    test = claim_test(perfect_scores(scores), claim, seed=seed, level=level)
+    return test is not None and test.p_value <= level
 
 
 def _controls(attack: AttackResult) -> Controls:

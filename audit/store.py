@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 
 from canaries.errors import InputError
@@ -66,8 +67,9 @@ class RunDirectory:
         self.write_json("run.json", {"schema_version": SCHEMA_VERSION, **manifest})
 
     def is_done(self, audit: str, unit: str) -> bool:
-        """Whether this unit's scores are there."""
-        return self._scores(audit, unit).is_file()
+        """Whether this unit's scores and facts are there."""
+        path = self._scores(audit, unit)
+        return path.is_file() and path.stat().st_size > 0 and self._facts(audit, unit).is_file()
 
     def write_unit(self, audit: str, unit: str, scores: pd.DataFrame, facts: dict[str, Any]) -> None:
         """Write a finished unit: facts first, scores last, so that scores never lack their facts."""
@@ -75,7 +77,10 @@ class RunDirectory:
         path = self._scores(audit, unit)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{unit}.{os.getpid()}")
-        scores.to_parquet(temporary, index=False)
+        with temporary.open("wb") as file:
+            scores.to_parquet(file, index=False)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
         (self.path / "failures" / f"{unit}.txt").unlink(missing_ok=True)
 
@@ -105,12 +110,17 @@ class RunDirectory:
         paths = [str(self._scores(audit, unit)) for unit in units if self.is_done(audit, unit)]
         if not paths:
             return pd.DataFrame()
-        return ds.dataset(paths, format="parquet").to_table().to_pandas()
+        try:
+            return ds.dataset(paths, format="parquet").to_table().to_pandas()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(
+                f"A file of scores is damaged; delete it and run the sweep again: {str(error).splitlines()[0]}"
+            ) from None
 
     def facts(self, audit: str, units: Sequence[str]) -> list[dict[str, Any]]:
         """Facts of every unit of `units` that is done, in that order."""
         return [
-            dict(json.loads((self.path / "models" / audit / f"{unit}.json").read_text(encoding="utf-8")))
+            dict(json.loads(self._facts(audit, unit).read_text(encoding="utf-8")))
             for unit in units
             if self.is_done(audit, unit)
         ]
@@ -119,6 +129,9 @@ class RunDirectory:
         """Write `document` as JSON under `name`, whole; infinities are written as the string "inf"."""
         return self._write(name, json.dumps(jsonable(document), indent=1, sort_keys=False, allow_nan=False) + "\n")
 
+    def _facts(self, audit: str, unit: str) -> Path:
+        return self.path / "models" / audit / f"{unit}.json"
+
     def _scores(self, audit: str, unit: str) -> Path:
         return self.path / "scores" / audit / f"{unit}.parquet"
 
@@ -126,7 +139,10 @@ class RunDirectory:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
         return path
 

@@ -23,7 +23,7 @@ class Controls:
     Attributes:
         seen: the attacks that saw the canaries without noise (positive control); None where there was no such run.
         alarms: the attacks that saw canaries which were never inserted (negative control).
-        level: the p-value below which a control counts as seen.
+        level: the p-value below which a negative control counts as seen; a positive one is seen below CONTROL_ALARM.
     """
 
     seen: frozenset[str] | None
@@ -35,7 +35,7 @@ def read_controls(
     positive: Sequence[AttackResult] | None, all_attacks: Sequence[AttackResult], level: float
 ) -> Controls:
     """Controls from the attacks on models without noise, and from every attack's never-inserted canaries."""
-    seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < level)
+    seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < CONTROL_ALARM)
     alarms = frozenset(a.attack for a in all_attacks if a.reference_p is not None and a.reference_p < level)
     return Controls(seen, alarms, level)
 
@@ -49,6 +49,7 @@ def judge(
     least_power: float,
     level: float = 0.05,
     bounds_refute: bool = True,
+    needs_references: bool = False,
 ) -> Verdict:
     """Hold the scores of one cell against its claim.
 
@@ -63,8 +64,10 @@ def judge(
     lower = best.epsilon if best else 0.0
     ceiling = max((bound.ceiling for bound in bounds), default=0.0)
 
+    refutable = ceiling > claim.epsilon or any(attack.could_refute for attack in attacks)
+
     def verdict(outcome: Outcome, reason: str) -> Verdict:
-        return Verdict(outcome, reason, lower, ceiling)
+        return Verdict(outcome, reason, lower, ceiling, refutable)
 
     if controls.alarms:
         return verdict(
@@ -84,6 +87,12 @@ def judge(
         )
     if best is None:
         return verdict(Outcome.INCONCLUSIVE, "No estimator gave a bound that is free of curve assumptions.")
+    if needs_references and all(attack.reference_p is None for attack in attacks):
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"Epsilon is at least {shown(lower)}, but there was no negative control: name some references, canaries "
+            "that are never inserted.",
+        )
     if controls.seen is None:
         return verdict(
             Outcome.INCONCLUSIVE,
@@ -94,7 +103,7 @@ def judge(
     if not able:
         return verdict(Outcome.INCONCLUSIVE, "No attack saw the canaries even without noise (positive control).")
     power = max((bound.ceiling for attack in able for bound in attack.bounds if not bound.parametric), default=0.0)
-    if power < least_power * claim.epsilon:
+    if power < least_power * claim.epsilon and not any(attack.could_refute for attack in able):
         return verdict(
             Outcome.INCONCLUSIVE,
             f"With these models and canaries a perfect attack could have shown epsilon {upper(power)} at most, "
@@ -103,7 +112,7 @@ def judge(
     return verdict(
         Outcome.NOT_REFUTED,
         f"Epsilon is at least {shown(lower)}; {claim.epsilon:g} is claimed; a perfect attack could have shown "
-        f"{upper(power)} at most here.",
+        f"{upper(power)} at most here" + ("." if refutable else ", and could not have refuted the claim."),
     )
 
 
@@ -116,19 +125,22 @@ def overall(verdicts: Sequence[tuple[str, Verdict]]) -> Verdict:
         return Verdict(
             Outcome.INCONCLUSIVE, "Nothing claims a finite epsilon, so there is nothing to refute.", 0.0, 0.0
         )
-    lower = max(verdict.lower_bound for _, verdict in verdicts)
-    ceiling = max(verdict.ceiling for _, verdict in verdicts)
+    largest = max((verdict for _, verdict in verdicts), key=lambda verdict: verdict.lower_bound)
+    lower, ceiling = largest.lower_bound, largest.ceiling
     for outcome in (Outcome.REFUTED, Outcome.INCONCLUSIVE):
         hit = [(name, verdict) for name, verdict in verdicts if verdict.outcome is outcome]
         if hit:
             name, first = hit[0]
             more = f" {len(hit) - 1} more cell(s) alike." if len(hit) > 1 else ""
             return Verdict(outcome, f"{name}: {first.reason}{more}", lower, ceiling)
+    beyond = [name for name, verdict in verdicts if not verdict.refutable]
+    limits = f" Not even a perfect attack could have refuted {', '.join(beyond)} with so few models." if beyond else ""
     return Verdict(
         Outcome.NOT_REFUTED,
-        f"No lower bound is above its claim in {len(verdicts)} cell(s); the controls are as they should be.",
+        f"No lower bound is above its claim in {len(verdicts)} cell(s); the controls are as they should be.{limits}",
         lower,
         ceiling,
+        not beyond,
     )
 
 

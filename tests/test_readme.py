@@ -43,7 +43,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_function_example_refutes_the_made_up_claim(outputs: list[str]) -> None:
-    assert outputs[0].startswith("REFUTED: train at epsilon 4: Epsilon is at least 5.6")
+    assert outputs[0].startswith("REFUTED: train at epsilon 4: Epsilon is at least 5.5")
 
 
 def test_what_the_readme_shows_of_bound_is_what_it_prints(outputs: list[str]) -> None:

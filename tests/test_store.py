@@ -70,7 +70,7 @@ def test_writing_fails_whole(run, monkeypatch):
     run.write_unit("one", "u0", frame(0, score=1.0), {})
 
     def half(self, path, **_):
-        path.write_bytes(b"PAR1")
+        path.write(b"PAR1")
         raise OSError("disk full")
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", half)

@@ -307,7 +307,7 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, s
         ),
         ({"data": {"name": "digits", "train": -1, "pool": 10}}, "Expected train >= 1"),
         (
-            {"canaries": {"design": "mislabelled", "count": 11}},
+            {"canaries": {"design": "mislabelled", "count": 11, "references": 0}},
             "11 mislabelled canaries .* the pool of 'digits' holds 10",
         ),
         ({"epsilons": [1e-9]}, "No noise multiplier in .* gives epsilon 1e-09"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,8 @@ class Speed:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"Expected {name} > 0, got {value}.")
+        if re.fullmatch(r"cpu|cuda(:\d+)?", self.device) is None:
+            raise InputError(f"Expected device 'cpu', 'cuda' or 'cuda:0' and so on, got '{self.device}'.")
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"Expected a device of this machine, got '{self.device}': it has no CUDA device.")
 
