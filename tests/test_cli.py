@@ -377,3 +377,13 @@ def test_a_damaged_run_is_a_sentence(call, swept, tmp_path):
     assert "is damaged: 'cells' is missing" in err
     (broken / "run.json").write_text("{half")
     assert call("report", broken)[0] == 2
+
+
+def test_what_cannot_be_written_is_bad_input(call, tmp_path):
+    (tmp_path / "people.csv").write_text("a,label\n1,0\n2,1\n3,0\n")
+    (tmp_path / "file").write_text("")
+    code, out, err = call(
+        "plant", tmp_path / "people.csv", "--design", "blank", "--count", 2, "--out", tmp_path / "file/x", "--json"
+    )
+    assert (code, json.loads(out)["exit_code"]) == (2, 2)
+    assert "Traceback" not in err

@@ -124,3 +124,14 @@ def test_scores_hold_one_configuration_at_a_time(tmp_path: Path) -> None:
     assert len(pd.read_parquet(tmp_path / "scores" / "a")) == 1
     run.put_aside_all_but({"a": {"old"}})
     assert [run.is_done("a", unit) for unit in ("old", "new")] == [True, False]
+
+
+def test_damage_is_told_or_trained_again(run):
+    for unit in ("u0", "u1", "u2"):
+        run.write_unit("one", unit, frame(0), {})
+    (run.path / "scores/one/u0.parquet").write_bytes(b"")
+    (run.path / "models/one/u1.json").unlink()
+    assert [run.is_done("one", unit) for unit in ("u0", "u1", "u2")] == [False, False, True]
+    (run.path / "scores/one/u2.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match="damaged; delete it and run the sweep again"):
+        run.scores("one", ["u2"])

@@ -183,3 +183,28 @@ def test_a_verdict_is_plain_frozen_data():
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.outcome = Outcome.REFUTED
     assert Claim(math.inf, 0.0).is_control
+
+
+def test_without_a_negative_control_nothing_but_a_refutation_is_concluded():
+    lacking = {"needs_references": True}
+    assert judged(attack(bound(), reference_p=None), **lacking).outcome is Outcome.INCONCLUSIVE
+    assert "no negative control" in judged(attack(bound(), reference_p=None), **lacking).reason
+    assert judged(attack(bound(), reference_p=0.4), **lacking).outcome is Outcome.NOT_REFUTED
+    assert judged(attack(bound(4.5, 6.0), reference_p=None), **lacking).outcome is Outcome.REFUTED
+
+
+def test_power_counts_the_test_of_the_claim_too():
+    weak = attack(bound(0.1, 0.5))
+    able = dataclasses.replace(weak, could_refute=True)
+    assert judged(weak).outcome is Outcome.INCONCLUSIVE
+    assert judged(able).outcome is Outcome.NOT_REFUTED
+    assert judged(able).refutable
+    assert not judged(attack(bound(0.5, 3.0))).refutable
+    assert "could not have refuted the claim" in judged(attack(bound(0.5, 3.0))).reason
+
+
+def test_the_overall_verdict_names_what_no_attack_could_have_refuted():
+    verdict = overall([("a", judged(attack(bound(0.5, 3.0)))), ("b", judged(attack(bound(0.5, 9.0))))])
+    assert verdict.outcome is Outcome.NOT_REFUTED
+    assert "could have refuted a with so few models" in verdict.reason
+    assert not verdict.refutable
