@@ -98,7 +98,10 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
 
 
 def extraction(scores: Scores) -> tuple[Extraction, ...]:
-    """How secrets fared, by repetition count; never inserted ones, if any, come first as 0 repetitions."""
+    """How secrets fared, by repetition count; never inserted ones, if any, come first as 0 repetitions.
+
+    Intervals take each secret of each model for a trial of its own; models that share secrets make them too narrow.
+    """
     if "extracted" not in scores.evidence:
         return ()
     groups: list[Extraction] = []

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from attacks.base import Attack
 from audit import registry
 from audit.accounting import noise_multiplier
 from audit.claim import Claim
@@ -103,7 +102,7 @@ def _cell(
         "data": dataset.digest(),
         "canaries": canaries.digest(),
         "trainer": registry.identity(trainer),
-        "attacks": [_attack_identity(attack) for attack in audit.attacks],
+        "attacks": [registry.identity(attack) for attack in audit.attacks],
         "attack seed": derive_seed(derive_seed(experiment.seed, audit.name), "attacks"),
     }
     units = tuple(
@@ -136,10 +135,6 @@ def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: 
         mechanism=replace(mechanism, noise_multiplier=sigma) if sigma else None,
     )
     return trainer.with_noise(sigma), claim
-
-
-def _attack_identity(attack: Attack) -> dict[str, Any]:
-    return registry.identity(attack)
 
 
 def _key(document: dict[str, Any]) -> str:
