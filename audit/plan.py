@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from attacks.view import ArrayView
 from audit import registry
 from audit.accounting import noise_multiplier
 from audit.claim import Claim
@@ -17,6 +18,7 @@ from audit.store import SCHEMA_VERSION, jsonable
 from audit.training.base import SweepTrainer
 from canaries.base import CanarySet
 from canaries.inclusion import Inclusion
+from canaries.labels import InitialModel
 from canaries.randomness import derive_seed, generator
 from canaries.records import Dataset
 
@@ -81,13 +83,23 @@ def _audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str], N
     seed = derive_seed(experiment.seed, audit.name)
     dataset = audit.data.load(derive_seed(seed, "data"))
     design = audit.canaries
-    canaries = design.design.make(dataset, design.count, generator(seed, "canaries"), design.references)
+    initial = _initial_model(audit, dataset) if design.design.needs_initial_model else None
+    canaries = design.design.make(dataset, design.count, generator(seed, "canaries"), design.references, initial)
     audit.trainer.with_noise(0.0).check(dataset, canaries)
     cells = []
     for epsilon in experiment.all_epsilons:
         announce(f"{audit.name}: accounting for epsilon {epsilon:g}")
         cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(seed, f"epsilon {epsilon!r}")))
     return AuditWork(audit, dataset, canaries, derive_seed(seed, "attacks"), tuple(cells))
+
+
+def _initial_model(audit: AuditPlan, dataset: Dataset) -> InitialModel | None:
+    """What the trainer starts every model from, as canary designs ask it; None where each model starts elsewhere."""
+    view = audit.trainer.initial_view(dataset)
+    if view is None:
+        return None
+    assert isinstance(view, ArrayView)  # The designs that ask make arrays.
+    return lambda records: view.probabilities(records.x)[0]
 
 
 def _cell(
@@ -105,6 +117,8 @@ def _cell(
         "attacks": [registry.identity(attack) for attack in audit.attacks],
         "attack seed": derive_seed(derive_seed(experiment.seed, audit.name), "attacks"),
     }
+    if outside := trainer.outside():
+        common["outside"] = outside
     units = tuple(
         _key(common | {"member": inclusion.member[i].tolist(), "seed": seeds[i]}) for i in range(audit.models)
     )

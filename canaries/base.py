@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canaries.errors import InputError
+from canaries.labels import InitialModel, least_likely_under
 from canaries.records import ArrayRecords, Dataset, Records, TextRecords
 
 
@@ -87,15 +88,35 @@ class CanaryDesign(ABC):
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:
         """`count` records, and their secrets where the design has any. Must not depend on any coin."""
 
+    @property
+    def needs_initial_model(self) -> bool:
+        """Whether labels are to be the least likely ones under the model that training starts from."""
+        return False
+
     def copies(self, count: int) -> NDArray[np.int64]:
         """int64[count]: how often each canary is inserted when its coin says so."""
         return np.ones(count, dtype=np.int64)
 
-    def make(self, dataset: Dataset, count: int, rng: np.random.Generator, references: int = 0) -> CanarySet:
+    def make(
+        self,
+        dataset: Dataset,
+        count: int,
+        rng: np.random.Generator,
+        references: int = 0,
+        initial: InitialModel | None = None,
+    ) -> CanarySet:
         """`count` canaries, then `references` more of the same make that are never inserted.
 
+        Args:
+            dataset: what they are made for.
+            count: how many a coin may insert.
+            rng: what they are drawn from.
+            references: how many more.
+            initial: the model that every training starts from, for designs that ask it for labels.
+
         Raises:
-            InputError: for counts out of range, or data of another kind than the design makes.
+            InputError: for counts out of range, data of another kind than the design makes, or no initial model where
+                the design needs one.
         """
         if count < 1 or references < 0:
             raise InputError(f"Expected count >= 1 and references >= 0, got {count} and {references}.")
@@ -106,6 +127,15 @@ class CanaryDesign(ABC):
                 f"{'text' if self.kind == 'array' else 'array'} records."
             )
         records, secrets = self.craft(dataset, count + references, rng)
+        if self.needs_initial_model:
+            if initial is None:
+                raise InputError(
+                    f"Canary design '{self.name}' takes the least likely label under the model that training starts "
+                    "from, but each model starts from parameters of its own; use a trainer with initial = 'shared', "
+                    "'pretrained' or 'given'."
+                )
+            assert isinstance(records, ArrayRecords)
+            records = least_likely_under(initial, records)
         reference = np.arange(count + references) >= count
         ids = tuple(
             f"{self.name}-{'reference-' if ref else ''}{i if not ref else i - count:04d}"

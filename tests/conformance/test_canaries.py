@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import canaries
-from canaries import Blank, CanaryDesign, Inclusion, LowVariance, Mislabelled, UniformNoise
+from canaries import Blank, CanaryDesign, HotPixel, Inclusion, LowVariance, Mislabelled, Natural, UniformNoise
 from canaries.inclusion import training_set
 from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
@@ -35,6 +35,9 @@ DESIGNS = [
     UniformNoise(),
     Mislabelled(),
     LowVariance(),
+    HotPixel(),
+    HotPixel(value=-2.0, label=1),
+    Natural(),
     Secrets(),
 ]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,42 +15,33 @@ from audit.mechanism import DPSGD
 from audit.training.base import SweepTrainer
 from audit.training.ensemble.engine import Task, Trained, Watch, fit
 from audit.training.ensemble.flat import Flat
+from audit.training.ensemble.initial import InitialParameters
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.stacked import Stacked
 from audit.training.models import MLP, Architecture
 from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.randomness import derive_seed
 from canaries.records import Dataset, join_records
 
 
 @dataclass(frozen=True)
-class Ensemble(Recipe, SweepTrainer):
+class Ensemble(InitialParameters, Recipe, SweepTrainer):
     """DP-SGD (Abadi et al. 2016) for many models at once, with per-example clipping by ghost norms.
+
+    Where training starts, `InitialParameters` says; how it goes on, `Recipe`.
 
     Attributes:
         model: the architecture.
-        initial: "fresh" parameters for each model, "shared" by all models, or "pretrained": shared, then trained
-            without privacy on the data set's pool, which no model trains on (worst-case initial parameters,
-            Annamalai & De Cristofaro 2024).
-        initial_seed: of shared and pretrained parameters.
-        pretrain_steps: steps of pretraining, with Adam at learning rate 0.001 and batches of about 64.
     """
 
     name: ClassVar[str] = "ensemble"
     block: ClassVar[int] = 64
     model: Architecture = field(default_factory=MLP)
-    initial: Literal["fresh", "shared", "pretrained"] = "fresh"
-    initial_seed: int = 0
-    pretrain_steps: int = 500
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.initial not in ("fresh", "shared", "pretrained"):
-            raise InputError(f"Expected initial to be 'fresh', 'shared' or 'pretrained', got {self.initial!r}.")
-        if self.pretrain_steps < 1:
-            raise InputError(f"Expected pretrain_steps >= 1, got {self.pretrain_steps}.")
+        self.check_initial()
 
     @property
     def mechanism(self) -> DPSGD:
@@ -81,6 +71,19 @@ class Ensemble(Recipe, SweepTrainer):
         Stacked(self.model.build(dataset.train, 0))
         if self.initial == "pretrained" and not len(dataset.pool):
             raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
+        if self.initial == "given":
+            self.start(self.model, dataset, [0], self.dtype, Speed())
+
+    def initial_view(self, dataset: Dataset) -> View | None:
+        """The model that all start from; None with fresh parameters."""
+        if self.initial == "fresh":
+            return None
+        parameters = self.start(self.model, dataset, [0], self.dtype, Speed())
+        return self.model.view(self.modules(dataset, parameters), dataset.train)
+
+    def outside(self) -> str:
+        """The digest of given initial parameters."""
+        return self.initial_digest()
 
     def train(
         self,
@@ -132,7 +135,7 @@ class Ensemble(Recipe, SweepTrainer):
         members = [_members(len(dataset.train), canaries, row) for row in inserted]
         task = Task(inputs, targets, members, len(dataset.train), self._loss())
         canary_rows = len(dataset.train) + np.arange(len(canaries) if watch_canaries else 0)
-        initial = self._initial(stacked, dataset, seeds, speed)
+        initial = self.start(self.model, dataset, seeds, self.dtype, speed or Speed())
         return fit(stacked, self, task, seeds, initial, speed, Watch(every, canary_rows))
 
     def modules(self, dataset: Dataset, parameters: Tensor) -> list[nn.Module]:
@@ -149,34 +152,6 @@ class Ensemble(Recipe, SweepTrainer):
         criterion = self.model.criterion()
         criterion.reduction = "none"  # type: ignore[assignment]
         return criterion
-
-    def _initial(self, stacked: Stacked, dataset: Dataset, seeds: Sequence[int], speed: Speed | None) -> Tensor:
-        """[models, size]."""
-        flat = Flat(stacked.shapes)
-        if self.initial == "fresh":
-            drawn = [self.model.build(dataset.train, derive_seed(seed, "parameters")) for seed in seeds]
-            return torch.stack([flat.row(module) for module in drawn])
-        shared = flat.row(self.model.build(dataset.train, derive_seed(self.initial_seed, "parameters")))
-        if self.initial == "pretrained":
-            shared = self._pretrained(stacked, dataset, shared, speed)
-        return shared.expand(len(seeds), -1)
-
-    def _pretrained(self, stacked: Stacked, dataset: Dataset, start: Tensor, speed: Speed | None) -> Tensor:
-        """[size]."""
-        records = len(dataset.pool)
-        if not records:
-            raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
-        recipe = Recipe(
-            steps=self.pretrain_steps,
-            sample_rate=min(1.0, 64 / records),
-            learning_rate=1e-3,
-            optimizer="adam",
-            max_grad_norm=float("inf"),
-            noise_multiplier=0.0,
-            dtype=self.dtype,
-        )
-        task = Task(*self.model.tensors(dataset.pool), [np.arange(records)], records, self._loss())
-        return fit(stacked, recipe, task, [self.initial_seed], start.unsqueeze(0), speed).parameters[0]
 
 
 def training_size(dataset: Dataset, canaries: CanarySet, row: NDArray[np.bool_]) -> int:
