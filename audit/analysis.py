@@ -140,7 +140,9 @@ def _attack(
     planted, references = scores.select(~scores.reference), scores.select(scores.reference)
     control = cell.claim.is_control
     bounds: list[Bound] = [
-        estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid)
+        replace(
+            estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid), unit=cell.claim.unit
+        )
         for other, _, estimator in cell.pairs()
         if other == kind
     ]

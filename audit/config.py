@@ -19,6 +19,7 @@ from audit.training.base import SweepTrainer
 from audit.training.datasets import DatasetSource
 from canaries.base import CanaryDesign
 from canaries.errors import InputError
+from canaries.neighbours import ADD_OR_REMOVE_ONE, REPLACE_LABEL, Neighbours
 
 
 def _plugin(kind: registry.Kind) -> tuple[PlainValidator, PlainSerializer]:
@@ -50,12 +51,30 @@ class CanaryPlan(Table):
         count: canaries that a coin may insert.
         references: canaries that are never inserted, the negative control.
         randomise: "canary": each (model, canary) has a fair coin; "model": each model has all or none.
+        neighbours: what is in a canary's place where it is out: nothing ("add-or-remove-one"), another record of the
+            pool ("replace-one"), or the same features under another label ("replace-label"). Claims are accounted for
+            these neighbours.
+        records_per_user: how many canaries one user owns, in or out together; `count` and `references` then count
+            users.
+        protects: what the claim covers. With "record", bounds are for one record, by group privacy where a user owns
+            several; with "user" the accountant's epsilon is taken to cover a whole user, which training has to earn.
     """
 
     design: DesignField
     count: int = Field(ge=1)
     references: int = Field(default=16, ge=0)
     randomise: Literal["canary", "model"] = "canary"
+    neighbours: Neighbours = ADD_OR_REMOVE_ONE
+    records_per_user: int = Field(default=1, ge=1)
+    protects: Literal["record", "user"] = "record"
+
+    @model_validator(mode="after")
+    def _of_arrays(self) -> CanaryPlan:
+        if self.design.kind != "array" and self.neighbours == REPLACE_LABEL:
+            raise InputError(f"neighbours '{REPLACE_LABEL}' needs labelled records, '{self.design.name}' makes texts.")
+        if self.design.kind != "array" and self.records_per_user > 1:
+            raise InputError(f"records_per_user must be 1 with secrets, got {self.records_per_user}.")
+        return self
 
 
 class AuditPlan(Table):

@@ -19,6 +19,7 @@ from audit.training.base import SweepTrainer
 from canaries.base import CanarySet
 from canaries.inclusion import Inclusion
 from canaries.labels import InitialModel
+from canaries.neighbours import as_neighbours, owned
 from canaries.randomness import derive_seed, generator
 from canaries.records import Dataset
 
@@ -84,7 +85,13 @@ def _audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str], N
     dataset = audit.data.load(derive_seed(seed, "data"))
     design = audit.canaries
     initial = _initial_model(audit, dataset) if design.design.needs_initial_model else None
-    canaries = design.design.make(dataset, design.count, generator(seed, "canaries"), design.references, initial)
+    each = design.records_per_user
+    canaries = design.design.make(
+        dataset, each * design.count, generator(seed, "canaries"), each * design.references, initial
+    )
+    canaries = as_neighbours(canaries, design.neighbours, dataset, generator(seed, "substitutes"))
+    if each > 1 or design.protects == "user":
+        canaries = owned(canaries, each, design.protects)
     audit.trainer.with_noise(0.0).check(dataset, canaries)
     cells = []
     for epsilon in experiment.all_epsilons:
@@ -105,8 +112,8 @@ def _initial_model(audit: AuditPlan, dataset: Dataset) -> InitialModel | None:
 def _cell(
     experiment: Experiment, audit: AuditPlan, dataset: Dataset, canaries: CanarySet, epsilon: float, seed: int
 ) -> CellPlan:
-    unit = "text" if audit.data.kind == "text" else "record"
-    trainer, claim = _claim(experiment, audit.trainer, epsilon, unit)
+    unit = "text" if audit.data.kind == "text" else audit.canaries.protects
+    trainer, claim = _claim(experiment, audit.trainer, epsilon, unit, audit.canaries.neighbours)
     inclusion = Inclusion.draw(canaries, audit.models, audit.canaries.randomise, derive_seed(seed, "coins"))
     seeds = tuple(derive_seed(seed, "model", i) for i in range(audit.models))
     common = {
@@ -125,12 +132,14 @@ def _cell(
     return CellPlan(audit.name, claim, trainer, inclusion, seeds, units)
 
 
-def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: str) -> tuple[SweepTrainer, Claim]:
+def _claim(
+    experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: str, adjacency: str
+) -> tuple[SweepTrainer, Claim]:
     """The trainer with the noise that `epsilon` asks for, and the claim that it then makes."""
     mechanism: DPSGD | None = trainer.mechanism
     if mechanism is None:
         return trainer.with_noise(0.0 if epsilon == float("inf") else epsilon), Claim(
-            float("inf"), experiment.delta, unit, accountant="none"
+            float("inf"), experiment.delta, unit, adjacency, accountant="none"
         )
     sigma = noise_multiplier(
         epsilon,
@@ -139,11 +148,13 @@ def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: 
         mechanism.steps,
         experiment.accountant,
         later=mechanism.later,
+        adjacency=adjacency,
     )
     claim = Claim(
         epsilon,
         experiment.delta,
         unit,
+        adjacency,
         sampling=mechanism.sampling,
         accountant=experiment.accountant,
         mechanism=replace(mechanism, noise_multiplier=sigma) if sigma else None,

@@ -42,6 +42,11 @@ class CanarySet:
         reference: bool[canaries], true where the canary is never inserted, whatever its coin says
             (the negative control: an attack must see nothing there).
         secrets: one per canary, or empty where the design has none.
+        substitutes: one per canary, what stands in its place where it is out; None: nothing does. A reference is not
+            there, and neither is its substitute.
+        users: who owns each canary, or empty where each stands for itself. A user's canaries share one coin.
+        protected: what the claim covers: one "record", so that a user with r of them is a group of r; or the whole
+            "user".
     """
 
     design: str
@@ -50,6 +55,9 @@ class CanarySet:
     repetitions: NDArray[np.int64]
     reference: NDArray[np.bool_]
     secrets: tuple[Secret, ...] = ()
+    substitutes: Records | None = None
+    users: tuple[str, ...] = ()
+    protected: Literal["record", "user"] = "record"
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -60,15 +68,32 @@ class CanarySet:
             raise InputError(f"Expected {n} records, repetitions, references and secrets, got {sorted(lengths)}.")
         if n and int(self.repetitions.min()) < 1:
             raise InputError("Every canary needs at least one repetition.")
+        if self.substitutes is not None and len(self.substitutes) != n:
+            raise InputError(f"Expected {n} substitutes, one per canary, got {len(self.substitutes)}.")
+        if len(self.users) not in (0, n):
+            raise InputError(f"Expected an owner for each of {n} canaries or for none, got {len(self.users)}.")
+        if self.protected not in ("record", "user"):
+            raise InputError(f"Expected protected to be 'record' or 'user', got {self.protected!r}.")
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def owners(self) -> NDArray[np.int64]:
+        """int64[canaries]: the number of each canary's owner, by first appearance; 0, 1, ... where each is its own."""
+        if not self.users:
+            return np.arange(len(self))
+        number: dict[str, int] = {}
+        return np.array([number.setdefault(user, len(number)) for user in self.users], dtype=np.int64)
 
     def digest(self) -> str:
         """SHA-256 of all of it; part of every unit's key."""
         h = hashlib.sha256(repr((self.design, self.ids, self.secrets)).encode())
         h.update(self.records.digest().encode())
         h.update(self.repetitions.tobytes() + self.reference.tobytes())
+        if self.substitutes is not None:
+            h.update(b"substitutes" + self.substitutes.digest().encode())
+        if self.users:
+            h.update(repr(("users", self.users, self.protected)).encode())
         return h.hexdigest()
 
 

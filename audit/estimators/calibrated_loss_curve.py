@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from attacks.scores import Scores
+from audit.bounds import Bound
 from audit.estimators.base import Estimator
 from audit.estimators.calibrated import Family, calibrated_bound, gaussian_statistic
 from audit.estimators.independent import INDEPENDENT_RUNS, needs_one_canary
@@ -14,6 +15,8 @@ from audit.estimators.threshold import Floats
 from audit.loss_curve import curve_of
 from audit.mechanism import DPSGD
 from audit.pld import pld_epsilon
+from canaries.errors import InputError
+from canaries.neighbours import ADD_OR_REMOVE_ONE, NEIGHBOURS, Neighbours
 
 RATIO = 1.005
 """Noise multipliers are powers of it, so a bound lies below the one on a continuous scale by 0.5% of sigma at most."""
@@ -39,6 +42,7 @@ class CalibratedLossCurve(Estimator):
     Attributes:
         sample_rate: probability that a record is in a batch; 1 is full batch, where the curve is Gaussian.
         steps: noisy updates.
+        adjacency: of the curves; a bound is only given for the same.
     """
 
     name: ClassVar[str] = "calibrated-loss-curve"
@@ -50,9 +54,12 @@ class CalibratedLossCurve(Estimator):
 
     sample_rate: float = 1.0
     steps: int = 1
+    adjacency: Neighbours = ADD_OR_REMOVE_ONE
 
     def __post_init__(self) -> None:
         DPSGD(self.sample_rate, self.steps, 1.0)
+        if self.adjacency not in NEIGHBOURS:
+            raise InputError(f"Expected adjacency to be one of {', '.join(NEIGHBOURS)}, got '{self.adjacency}'.")
 
     def epsilon(self, scores: Scores, delta: float, confidence: float, seed: int) -> float:
         """Epsilon at delta of the most noise that is refuted; 0 where delta is 0 or no noise is."""
@@ -66,12 +73,33 @@ class CalibratedLossCurve(Estimator):
             return float(MOST_NOISE / RATIO ** min(math.floor(theta), most))
 
         def move(tpr: Floats, theta: float) -> Floats:
-            return curve_of(DPSGD(self.sample_rate, self.steps, noise(theta)), copies).invert(tpr)
+            return curve_of(DPSGD(self.sample_rate, self.steps, noise(theta)), copies, self.adjacency).invert(tpr)
 
         found = calibrated_bound(scores, gaussian_statistic, Family(lambda x: x, move), 1 - confidence, seed)
         if math.floor(found) < 1:
             return 0.0
-        return pld_epsilon(DPSGD(self.sample_rate, self.steps, noise(found)), delta, resolution=1e-3)
+        return pld_epsilon(DPSGD(self.sample_rate, self.steps, noise(found)), delta, 1e-3, self.adjacency)
+
+    def bound(
+        self,
+        scores: Scores,
+        delta: float,
+        confidence: float = 0.95,
+        adjacency: str = ADD_OR_REMOVE_ONE,
+        seed: int = 0,
+        corrected_for: tuple[str, ...] = (),
+    ) -> Bound:
+        """As every estimator's.
+
+        Raises:
+            InputError: as every estimator's, and for another adjacency than that of the curves.
+        """
+        if adjacency != self.adjacency:
+            raise InputError(
+                f"Estimator '{self.name}' holds scores against curves of {self.adjacency}, but the audit's neighbours "
+                f"are {adjacency}; set its adjacency."
+            )
+        return super().bound(scores, delta, confidence, adjacency, seed, corrected_for)
 
     def inapplicable(self, scores: Scores) -> str | None:
         """One canary, so that every score comes from a run of its own."""

@@ -249,7 +249,7 @@ def bound_groups(result: RunResult) -> list[BoundGroup]:
     groups: dict[Any, dict[float, Bound]] = {}
     for row in bound_rows(result):
         b = row.bound
-        said = (b.estimator, b.delta, b.confidence, b.adjacency, b.assumptions, b.corrected_for, b.parametric)
+        said = (b.estimator, b.delta, b.confidence, b.adjacency, b.unit, b.assumptions, b.corrected_for, b.parametric)
         copy = 0
         while row.epsilon in groups.get((row.pipeline, row.attack, *said, copy), {}):
             copy += 1

@@ -22,7 +22,8 @@ from audit.training.models import MLP, Architecture
 from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.records import Dataset, join_records
+from canaries.inclusion import all_records, members
+from canaries.records import Dataset
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,13 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         """
         if len(inserted) != len(seeds):
             raise InputError(f"Expected as many seeds as rows of coins, got {len(seeds)} and {len(inserted)}.")
-        if any(not training_size(dataset, canaries, row) for row in inserted):
+        rows = [members(len(dataset.train), canaries, row) for row in inserted]
+        if any(not len(row) for row in rows):
             raise InputError("Expected at least one record to train on, got none.")
         template = self.model.build(dataset.train, 0)
         stacked = Stacked(template)
-        inputs, targets = self.model.tensors(join_records(dataset.train, canaries.records))
-        members = [_members(len(dataset.train), canaries, row) for row in inserted]
-        task = Task(inputs, targets, members, len(dataset.train), self._loss())
+        inputs, targets = self.model.tensors(all_records(dataset.train, canaries))
+        task = Task(inputs, targets, rows, len(dataset.train), self._loss())
         canary_rows = len(dataset.train) + np.arange(len(canaries) if watch_canaries else 0)
         initial = self.start(self.model, dataset, seeds, self.dtype, speed or Speed())
         return fit(stacked, self, task, seeds, initial, speed, Watch(every, canary_rows))
@@ -152,14 +153,3 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         criterion = self.model.criterion()
         criterion.reduction = "none"  # type: ignore[assignment]
         return criterion
-
-
-def training_size(dataset: Dataset, canaries: CanarySet, row: NDArray[np.bool_]) -> int:
-    """Records in one model's training set, repetitions counted."""
-    return len(dataset.train) + int(canaries.repetitions[row].sum())
-
-
-def _members(base: int, canaries: CanarySet, row: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Positions in the joined records, in the order of `canaries.inclusion.training_set`."""
-    repeats = canaries.repetitions * row
-    return np.concatenate([np.arange(base), base + np.repeat(np.arange(len(canaries)), repeats)])
