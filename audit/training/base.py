@@ -46,6 +46,11 @@ class SweepTrainer(ABC):
     def mechanism(self) -> DPSGD | None:
         """What the accountant is told; None where nothing private is claimed."""
 
+    @property
+    def batches(self) -> str:
+        """How batches are drawn, in a claim's words; "unknown" where nothing private is claimed."""
+        return "unknown" if self.mechanism is None else self.mechanism.sampling
+
     @abstractmethod
     def with_noise(self, noise_multiplier: float) -> Self:
         """The same trainer at another noise multiplier; 0 asks for no noise.
