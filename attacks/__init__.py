@@ -1,7 +1,7 @@
 """What adversaries do with a view of a model: attacks, and the scores that they give."""
 
 from attacks.base import Attack
-from attacks.label_only import NoiseRobustness
+from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
 from attacks.loss import Loss
 from attacks.scores import Observations, Scores
 from attacks.view import Access, AccessError, ArrayView, TextView, View
@@ -11,6 +11,10 @@ __all__ = [
     "AccessError",
     "ArrayView",
     "Attack",
+    "Augmentations",
+    "BoundaryDistance",
+    "Gap",
+    "HopSkipJump",
     "Loss",
     "NoiseRobustness",
     "Observations",

@@ -56,6 +56,7 @@ class AttackRow:
         auc: membership AUC with its interval.
         seen_p: p-value that canaries in and out score alike.
         reference_p: the same among references; None without references.
+        canaries: how many there are, references included; each got an equal share of the queries, on average.
     """
 
     pipeline: str
@@ -70,6 +71,7 @@ class AttackRow:
     auc: Interval
     seen_p: float
     reference_p: float | None
+    canaries: int
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,7 @@ def attack_rows(result: RunResult) -> list[AttackRow]:
                     a.auc,
                     a.seen_p,
                     a.reference_p,
+                    len(a.scores.ids),
                 )
             )
     return _together(rows)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attacks.extraction import Extraction
-from attacks.label_only import NoiseRobustness
+from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
 from attacks.loss import Loss
 from attacks.view import Access, AccessError, ArrayView, LossView, TextView
 from audit.registry import ATTACKS, available
@@ -20,7 +20,11 @@ FALSE_ALARM = 1e-4
 TABLE = [
     (Loss(), "array"),
     (Loss(), "text"),
+    (Gap(), "array"),
     (NoiseRobustness(copies=8, scales=(0.01, 0.1)), "array"),
+    (Augmentations(shifts=0, rotations=(-4.0, -2.0, 2.0, 4.0), shape=(1, 2, 2)), "array"),
+    (BoundaryDistance(beyond=0.0), "array"),
+    (HopSkipJump(iterations=1, directions=10, bisections=6, halvings=3, starts=16, radius=1.0), "array"),
     (Extraction(), "text"),
 ]
 each = pytest.mark.parametrize(("attack", "kind"), TABLE, ids=[f"{a.name}-{kind}" for a, kind in TABLE])
@@ -106,7 +110,7 @@ def view_of(kind, models=None, strength=0.9):
             ROWS.rows = rows
             return frozen(x)
 
-        return ArrayView(query, len(rows))
+        return ArrayView(query, len(rows), query_each=lambda x: np.stack([query(own)[i] for i, own in enumerate(x)]))
     return TextView(*text_models(MEMBER[rows], strength), len(rows), ALPHABET)
 
 
@@ -217,8 +221,9 @@ def test_queries_are_counted(attack, kind):
     sent = []
     full = view_of(kind)
     if kind == "array":
-        inner = full._query
+        inner, each_its_own = full._query, full._query_each
         full._query = lambda x: (sent.append(len(x)), inner(x))[1]
+        full._query_each = lambda x: (sent.append(x.shape[1]), each_its_own(x))[1]
     else:
         next_token, score = full._next_token, full._score
         full._next_token = lambda rows: (sent.append(len(rows)), next_token(rows))[1]
