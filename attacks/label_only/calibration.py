@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 
 from attacks.label_only.base import Floats
 from attacks.label_only.boundary import bisect
@@ -32,6 +33,8 @@ class Round:
         label_without: the same of those trained without it.
         found: where both together split evenly.
         unmoved: share of pilots whose label did not change anywhere between the ends.
+        auc: how well the place of a pilot's change tells those trained with the canary from those without; near 1 for
+            a canary that will show much, 0.5 for one that shows nothing. Designs may be chosen by it, on pilots.
         queries: of each pilot.
     """
 
@@ -40,6 +43,7 @@ class Round:
     label_without: float
     found: float
     unmoved: float
+    auc: float
     queries: int
 
 
@@ -155,10 +159,12 @@ def _measure(
     rising = np.average(sign[~unmoved] < 0) > 0.5  # The label is at the high end for most.
     # Those that answer alike have their change beyond the end that is unlike the others'.
     where = np.where(unmoved, np.where((sign > 0) == rising, low, high), where)
+    above = mannwhitneyu(-where[member] if rising else where[member], -where[~member] if rising else where[~member])
+    auc = float(above.statistic) / (int(member.sum()) * int((~member).sum()))
     weights = np.where(member, 1 / member.sum(), 1 / (~member).sum())
     found = float(np.quantile(where, 0.5, weights=weights, method="inverted_cdf"))
     shares = float(here[member].mean()), float(here[~member].mean())
-    return Round(position, *shares, found, float(unmoved.mean()), view.queries)
+    return Round(position, *shares, found, float(unmoved.mean()), auc, view.queries)
 
 
 def _one_array(canaries: CanarySet) -> ArrayRecords:
