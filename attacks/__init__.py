@@ -4,7 +4,7 @@ from attacks.base import Attack
 from attacks.gradient import Gradient
 from attacks.gradient_llr import GradientLLR
 from attacks.iterates import Iterates
-from attacks.label_only import NoiseRobustness
+from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
 from attacks.loss import Loss
 from attacks.scores import Observations, Scores
 from attacks.view import Access, AccessError, ArrayView, TextView, View
@@ -15,8 +15,12 @@ __all__ = [
     "AccessError",
     "ArrayView",
     "Attack",
+    "Augmentations",
+    "BoundaryDistance",
+    "Gap",
     "Gradient",
     "GradientLLR",
+    "HopSkipJump",
     "Iterates",
     "Loss",
     "NoiseRobustness",

@@ -9,7 +9,7 @@ from attacks.extraction import Extraction
 from attacks.gradient import Gradient
 from attacks.gradient_llr import GradientLLR
 from attacks.iterates import Iterates
-from attacks.label_only import NoiseRobustness
+from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
 from attacks.loss import Loss
 from attacks.record import GradientRecord
 from attacks.view import GRANTS, WHITE_BOX, Access, AccessError, ArrayView, LossView, TextView, WhiteBox
@@ -25,7 +25,11 @@ FALSE_ALARM = 1e-4
 TABLE = [
     (Loss(), "array"),
     (Loss(), "text"),
+    (Gap(), "array"),
     (NoiseRobustness(copies=8, scales=(0.01, 0.1)), "array"),
+    (Augmentations(shifts=0, rotations=(-4.0, -2.0, 2.0, 4.0), shape=(1, 2, 2)), "array"),
+    (BoundaryDistance(beyond=0.0), "array"),
+    (HopSkipJump(iterations=1, directions=10, bisections=6, halvings=3, starts=16, radius=1.0), "array"),
     (Extraction(), "text"),
     (Iterates(), "array"),
     (Iterates(), "text"),
@@ -115,7 +119,8 @@ def view_of(kind, models=None, strength=0.9):
             ROWS.rows = rows
             return frozen(x)
 
-        return opened(ArrayView(query, len(rows)), kind, rows, strength)
+        view = ArrayView(query, len(rows), query_each=lambda x: np.stack([query(own)[i] for i, own in enumerate(x)]))
+        return opened(view, kind, rows, strength)
     if kind == "gradient":
         return opened(ArrayView(lambda x: np.full((len(rows), len(x), 3), 1 / 3), len(rows)), kind, rows, strength)
     return opened(TextView(*text_models(MEMBER[rows], strength), len(rows), ALPHABET), kind, rows, strength)
@@ -248,8 +253,9 @@ def test_queries_are_counted(attack, kind):
         assert attack.observe(full, MADE[kind], 0).queries == expected
         return
     if kind == "array":
-        inner = full._query
+        inner, each_its_own = full._query, full._query_each
         full._query = lambda x: (sent.append(len(x)), inner(x))[1]
+        full._query_each = lambda x: (sent.append(x.shape[1]), each_its_own(x))[1]
     else:
         next_token, score = full._next_token, full._score
         full._next_token = lambda rows: (sent.append(len(rows)), next_token(rows))[1]
