@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from attacks.base import Attack
+from attacks.view import WHITE_BOX, Access
 from audit import registry
 from audit.estimators.base import Estimator
 from audit.policy import Policy
@@ -34,6 +35,11 @@ AttackField = Annotated[Attack, *_plugin(registry.ATTACKS)]
 EstimatorField = Annotated[Estimator, *_plugin(registry.ESTIMATORS)]
 TrainerField = Annotated[SweepTrainer, *_plugin(registry.TRAINERS)]
 DatasetField = Annotated[DatasetSource, *_plugin(registry.DATASETS)]
+RELEASED_BY = {
+    Access.WEIGHTS: 'record = "weights"',
+    Access.CHECKPOINTS: "checkpoint_every = 1",
+    Access.GRADIENTS: 'record = "gradients"',
+}
 Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=True)]
 
 
@@ -69,10 +75,13 @@ class CanaryPlan(Table):
     protects: Literal["record", "user"] = "record"
 
     @model_validator(mode="after")
-    def _of_arrays(self) -> CanaryPlan:
-        if self.design.kind != "array" and self.neighbours == REPLACE_LABEL:
+    def _replaceable(self) -> CanaryPlan:
+        kind = self.design.kind
+        if kind == "gradient" and self.neighbours != ADD_OR_REMOVE_ONE:
+            raise InputError(f"gradients are added or removed, got neighbours '{self.neighbours}'.")
+        if kind == "text" and self.neighbours == REPLACE_LABEL:
             raise InputError(f"neighbours '{REPLACE_LABEL}' needs labelled records, '{self.design.name}' makes texts.")
-        if self.design.kind != "array" and self.records_per_user > 1:
+        if kind == "text" and self.records_per_user > 1:
             raise InputError(f"records_per_user must be 1 with secrets, got {self.records_per_user}.")
         return self
 
@@ -101,7 +110,7 @@ class AuditPlan(Table):
     @model_validator(mode="after")
     def _consistent(self) -> AuditPlan:
         kind = self.canaries.design.kind
-        if self.data.kind != kind:
+        if kind not in (self.data.kind, "gradient"):
             raise InputError(
                 f"canary design '{self.canaries.design.name}' makes {kind} records, "
                 f"data set '{self.data.name}' holds {self.data.kind} records."
@@ -109,6 +118,11 @@ class AuditPlan(Table):
         for attack in self.attacks:
             if kind not in attack.kinds:
                 raise InputError(f"attack '{attack.name}' cannot attack {kind} canaries.")
+            if attack.access in WHITE_BOX - self.trainer.white_box:
+                raise InputError(
+                    f"attack '{attack.name}' needs access to {attack.access}, which trainer '{self.trainer.name}' does "
+                    f"not give; 'ensemble' does with {RELEASED_BY[attack.access]}."
+                )
         names = [attack.name for attack in self.attacks]
         if len(set(names)) != len(names):
             raise InputError(f"each attack may be named once, got {', '.join(names)}.")

@@ -155,7 +155,7 @@ def _claim(
         experiment.delta,
         unit,
         adjacency,
-        sampling=mechanism.sampling,
+        sampling=trainer.batches,
         accountant=experiment.accountant,
         mechanism=replace(mechanism, noise_multiplier=sigma) if sigma else None,
     )

@@ -2,6 +2,7 @@
 
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.blank import Blank
+from canaries.dirac import Dirac
 from canaries.hot_pixel import HotPixel
 from canaries.inclusion import Inclusion
 from canaries.low_variance import LowVariance
@@ -13,6 +14,7 @@ __all__ = [
     "Blank",
     "CanaryDesign",
     "CanarySet",
+    "Dirac",
     "HotPixel",
     "Inclusion",
     "LowVariance",

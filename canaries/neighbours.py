@@ -18,7 +18,7 @@ import numpy as np
 
 from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset, Records
+from canaries.records import ArrayRecords, Dataset, GradientRecords, Records
 
 Neighbours = Literal["add-or-remove-one", "replace-one", "replace-label"]
 ADD_OR_REMOVE_ONE: Literal["add-or-remove-one"] = "add-or-remove-one"
@@ -34,10 +34,12 @@ def as_neighbours(canaries: CanarySet, neighbours: str, dataset: Dataset, rng: n
     replace-label the same features with a label drawn uniformly from the other classes.
 
     Raises:
-        InputError: for unknown neighbours, an empty pool, texts under replace-label, or a single class.
+        InputError: for unknown neighbours, an empty pool, texts under replace-label, a single class, or gradients.
     """
     if neighbours == ADD_OR_REMOVE_ONE:
         return replace(canaries, substitutes=None)
+    if neighbours in NEIGHBOURS and isinstance(canaries.records, GradientRecords):
+        raise InputError(f"Gradients are added or removed; nothing stands in for them under {neighbours!r}.")
     if neighbours == REPLACE_ONE:
         return replace(canaries, substitutes=_others(len(canaries), dataset, rng))
     if neighbours == REPLACE_LABEL:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from attacks import Observations, Scores
-from canaries import Blank, Inclusion, Mislabelled
+from canaries import Blank, Dirac, Inclusion, Mislabelled
 from canaries.errors import InputError
 from canaries.inclusion import all_records, members, training_set
 from canaries.neighbours import NEIGHBOURS, as_neighbours, owned
@@ -91,6 +91,8 @@ def test_what_cannot_be_replaced():
         as_neighbours(made(), "edit", DATA, rng())
     with pytest.raises(InputError, match="comes from the pool, but 'toy' has none"):
         as_neighbours(made(), "replace-one", replace(DATA, pool=DATA.pool.take(slice(0))), rng())
+    with pytest.raises(InputError, match="Gradients are added or removed"):
+        as_neighbours(Dirac().make(DATA, 2, rng()), "replace-one", DATA, rng())
     with pytest.raises(InputError, match="Texts have no label"):
         as_neighbours(Secrets().make(TEXTS, 1, rng()), "replace-label", TEXTS, rng())
     with pytest.raises(InputError, match="Expected 6 substitutes, one per canary, got 30"):

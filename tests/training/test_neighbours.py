@@ -167,6 +167,8 @@ def test_users_of_a_sweep(protects, copies, tmp_path):
 def test_bad_neighbours_of_a_sweep():
     with pytest.raises(InputError, match="neighbours"):
         parse(experiment(neighbours="swap"))
+    with pytest.raises(InputError, match="gradients are added or removed, got neighbours 'replace-one'"):
+        parse(experiment(design="dirac", neighbours="replace-one"))
     texts = experiment(design="secrets", neighbours="replace-label")
     texts["audits"][0] |= {"data": {"name": "pydoc", "train": 64, "pool": 8, "test": 8}, "attacks": ["extraction"]}
     texts["audits"][0]["trainer"]["model"] = "ngram"
