@@ -60,7 +60,14 @@ def table(path: str) -> dict:
                 "estimators": ["one-run"],
                 "data": {"name": "digits", "train": 30, "pool": 10, "test": 5},
                 "canaries": {"design": {"name": "hot-pixel", "label": "least-likely"}, "count": 4, "references": 2},
-                "trainer": {"name": "ensemble", "model": "softmax", "initial": "given", "initial_path": path},
+                "trainer": {
+                    "name": "ensemble",
+                    "model": "softmax",
+                    "initial": "given",
+                    "initial_path": path,
+                    "steps": 2,
+                    "sample_rate": 1.0,
+                },
             }
         ],
     }
