@@ -5,6 +5,7 @@ from canaries.blank import Blank
 from canaries.inclusion import Inclusion
 from canaries.low_variance import LowVariance
 from canaries.mislabelled import Mislabelled
+from canaries.natural import Natural
 from canaries.noise import UniformNoise
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Inclusion",
     "LowVariance",
     "Mislabelled",
+    "Natural",
     "Secret",
     "UniformNoise",
 ]

@@ -10,6 +10,7 @@ import pytest
 import canaries
 from canaries import Blank, CanaryDesign, Inclusion, LowVariance, Mislabelled, UniformNoise
 from canaries.inclusion import training_set
+from canaries.natural import Natural
 from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
 
@@ -34,6 +35,7 @@ DESIGNS = [
     Blank(label=1),
     UniformNoise(),
     Mislabelled(),
+    Natural(),
     LowVariance(),
     Secrets(),
 ]
