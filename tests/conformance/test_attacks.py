@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass
 import numpy as np
 import pytest
 
-from attacks.extraction import Extraction
+from attacks.extraction import BestFirst, Decoding, Extraction, PrefixSuffix, Sampling, SecretMembership
 from attacks.label_only import NoiseRobustness
 from attacks.loss import Loss
 from attacks.view import Access, AccessError, ArrayView, LossView, TextView
@@ -22,6 +22,12 @@ TABLE = [
     (Loss(), "text"),
     (NoiseRobustness(copies=8, scales=(0.01, 0.1)), "array"),
     (Extraction(), "text"),
+    (Extraction(width=3, samples=4), "text"),
+    (BestFirst(k=2), "text"),
+    (Decoding(beams=2), "text"),
+    (Sampling(nucleus=0.9), "text"),
+    (SecretMembership(values=6), "text"),
+    (PrefixSuffix(prefix=4, suffix=3), "text"),
 ]
 each = pytest.mark.parametrize(("attack", "kind"), TABLE, ids=[f"{a.name}-{kind}" for a, kind in TABLE])
 

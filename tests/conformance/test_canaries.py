@@ -10,6 +10,7 @@ import pytest
 import canaries
 from canaries import Blank, CanaryDesign, Inclusion, LowVariance, Mislabelled, UniformNoise
 from canaries.inclusion import training_set
+from canaries.passages import Passages
 from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
 
@@ -36,6 +37,8 @@ DESIGNS = [
     Mislabelled(),
     LowVariance(),
     Secrets(),
+    Secrets(template="{name}: {words:1}-{card:3}", per_record=2),
+    Passages(),
 ]
 
 
