@@ -71,11 +71,3 @@ def test_bad_hot_pixels():
     empty = Dataset("toy", DATA.train.take(slice(0)), DATA.pool, DATA.test)
     with pytest.raises(InputError, match="'toy' has none"):
         HotPixel().make(empty, 1, np.random.default_rng(0))
-
-
-def test_natural_canaries_are_pool_records_with_their_labels():
-    made, _ = Natural().craft(DATA, 20, np.random.default_rng(0))
-    truth = {row.tobytes(): label for row, label in zip(DATA.pool.x, DATA.pool.y, strict=True)}
-    assert {row.tobytes(): label for row, label in zip(made.x, made.y, strict=True)} == truth
-    with pytest.raises(InputError, match=r"^21 natural canaries .* the pool of 'toy' holds 20"):
-        Natural().craft(DATA, 21, np.random.default_rng(0))

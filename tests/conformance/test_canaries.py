@@ -11,6 +11,7 @@ import canaries
 from canaries import Blank, CanaryDesign, Dirac, HotPixel, Inclusion, LowVariance, Mislabelled, Natural, UniformNoise
 from canaries.errors import InputError
 from canaries.inclusion import training_set
+from canaries.passages import Passages
 from canaries.records import ArrayRecords, Dataset, GradientRecords, TextRecords
 from canaries.secrets import Secrets
 
@@ -43,6 +44,8 @@ DESIGNS = [
     Secrets(),
     Dirac(),
     Dirac(norm=3.0),
+    Secrets(template="{name}: {words:1}-{card:3}", per_record=2),
+    Passages(),
 ]
 
 
@@ -126,4 +129,4 @@ def test_references_are_never_inserted(design, randomised):
 def test_secrets_stand_in_their_records(design):
     made = make(design)
     for secret, text in zip(made.secrets, made.records.texts if made.secrets else (), strict=True):
-        assert text == secret.prefix + secret.value + secret.suffix
+        assert text.startswith(secret.prefix + secret.value + secret.suffix)
