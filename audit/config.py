@@ -86,6 +86,30 @@ class CanaryPlan(Table):
         return self
 
 
+class PilotPlan(Table):
+    """What is tried on models of their own, which no bound is taken from, before an audit begins.
+
+    Attributes:
+        designs: canary designs to try; none keeps the audit's own.
+        learning_rates: to try with each of them; none keeps the trainer's own.
+        models: how many models each candidate is tried on.
+        epochs: how long each is trained; sampled batches count by their expectation.
+        epsilon: what each claims, accounted for the pilot's own steps; the experiment's largest finite one by default.
+    """
+
+    designs: tuple[DesignField, ...] = ()
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    models: int = Field(default=32, ge=4, multiple_of=2)
+    epochs: float = Field(default=1.0, gt=0)
+    epsilon: Epsilon | None = None
+
+    @model_validator(mode="after")
+    def _a_choice(self) -> PilotPlan:
+        if max(1, len(self.designs)) * max(1, len(self.learning_rates)) < 2:
+            raise InputError("a pilot chooses among at least 2 designs, or 2 learning_rates.")
+        return self
+
+
 class AuditPlan(Table):
     """One pipeline under audit, at every epsilon.
 
@@ -97,6 +121,7 @@ class AuditPlan(Table):
         models: how many models an epsilon.
         attacks: what is run on each model.
         estimators: what turns scores into bounds.
+        pilot: how the canary design or the learning rate is chosen first, on models of their own; none chooses nothing.
     """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -106,10 +131,16 @@ class AuditPlan(Table):
     models: int = Field(ge=1)
     attacks: tuple[AttackField, ...] = Field(min_length=1)
     estimators: tuple[EstimatorField, ...] = Field(min_length=1)
+    pilot: PilotPlan | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> AuditPlan:
         kind = self.canaries.design.kind
+        for design in self.pilot.designs if self.pilot else ():
+            if design.kind != kind:
+                raise InputError(
+                    f"the pilot's design '{design.name}' makes {design.kind} canaries, and the audit's {kind} ones."
+                )
         if kind not in (self.data.kind, "gradient"):
             raise InputError(
                 f"canary design '{self.canaries.design.name}' makes {kind} records, "
@@ -217,7 +248,12 @@ def _sentence(error: ValidationError) -> str:
 def _table_at(loc: tuple[int | str, ...]) -> tuple[str, set[str]]:
     """What to call the table at `loc`, and its keys."""
     model: type[BaseModel] = Experiment
-    nested: dict[str, type[BaseModel]] = {"audits": AuditPlan, "canaries": CanaryPlan, "gate": Policy}
+    nested: dict[str, type[BaseModel]] = {
+        "audits": AuditPlan,
+        "canaries": CanaryPlan,
+        "pilot": PilotPlan,
+        "gate": Policy,
+    }
     for part in loc:
         model = nested.get(str(part), model)
     return f"[{'.'.join(str(part) for part in loc)}]" if loc else "the file", set(model.model_fields)

@@ -76,10 +76,25 @@ def plan(experiment: Experiment, announce: Callable[[str], None] = lambda _: Non
     Raises:
         InputError: where the experiment does not fit its data, or no noise gives the wanted epsilon.
     """
-    return tuple(_audit(experiment, audit, announce) for audit in experiment.audits)
+    return tuple(audit_work(experiment, audit, announce) for audit in experiment.audits)
 
 
-def _audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str], None]) -> AuditWork:
+def audit_work(
+    experiment: Experiment,
+    audit: AuditPlan,
+    announce: Callable[[str], None] = lambda _: None,
+    branch: tuple[str, ...] = (),
+    only: tuple[float, ...] | None = None,
+) -> AuditWork:
+    """The units of work of one audit; see `plan`.
+
+    Args:
+        experiment: what the audit belongs to.
+        audit: the audit, or a variant of it.
+        announce: who is told.
+        branch: coins and models on another branch share no seed with those of the audit, on the same data.
+        only: these epsilons in place of the experiment's.
+    """
     announce(f"{audit.name}: loading data")
     seed = derive_seed(experiment.seed, audit.name)
     dataset = audit.data.load(derive_seed(seed, "data"))
@@ -93,10 +108,10 @@ def _audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str], N
     if each > 1 or design.protects == "user":
         canaries = owned(canaries, each, design.protects)
     audit.trainer.with_noise(0.0).check(dataset, canaries)
-    cells = []
-    for epsilon in experiment.all_epsilons:
+    root, cells = derive_seed(seed, *branch) if branch else seed, []
+    for epsilon in only or experiment.all_epsilons:
         announce(f"{audit.name}: accounting for epsilon {epsilon:g}")
-        cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(seed, f"epsilon {epsilon!r}")))
+        cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(root, f"epsilon {epsilon!r}")))
     return AuditWork(audit, dataset, canaries, derive_seed(seed, "attacks"), tuple(cells))
 
 

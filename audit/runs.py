@@ -42,9 +42,15 @@ def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | No
         seed=int(experiment["seed"]),
         policy=policy or Policy.model_validate(experiment["gate"]),
         config=experiment,
-        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")},
+        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")} | _pilots(manifest),
         failures=run.failures(units),
     )
+
+
+def _pilots(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What pilots chose, by audit; nothing where there were none."""
+    chosen = {name: found["chosen"] for name, found in manifest.get("pilots", {}).items()}
+    return {"chosen by pilots": chosen} if chosen else {}
 
 
 def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> CellScores:
