@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from attacks.scores import Observations, Scores
 from attacks.view import ArrayView
 from audit import registry
 from audit.accounting import noise_multiplier
@@ -17,6 +20,7 @@ from audit.mechanism import DPSGD
 from audit.store import SCHEMA_VERSION, jsonable
 from audit.training.base import SweepTrainer
 from canaries.base import CanarySet
+from canaries.errors import InputError
 from canaries.inclusion import Inclusion
 from canaries.labels import InitialModel
 from canaries.neighbours import as_neighbours, owned
@@ -112,6 +116,7 @@ def audit_work(
     for epsilon in only or experiment.all_epsilons:
         announce(f"{audit.name}: accounting for epsilon {epsilon:g}")
         cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(root, f"epsilon {epsilon!r}")))
+    _check_estimators(audit, canaries, cells[0].inclusion)
     return AuditWork(audit, dataset, canaries, derive_seed(seed, "attacks"), tuple(cells))
 
 
@@ -122,6 +127,25 @@ def _initial_model(audit: AuditPlan, dataset: Dataset) -> InitialModel | None:
         return None
     assert isinstance(view, ArrayView)  # The designs that ask make arrays.
     return lambda records: view.probabilities(records.x)[0]
+
+
+def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusion) -> None:
+    """Refuse an estimator that can use the scores of no attack, before anything is trained."""
+    shape = inclusion.member.shape
+    nothing = {"guessed": np.zeros(shape, dtype=bool), "reconstructed": np.zeros(shape, dtype=bool)}
+    for estimator in audit.estimators:
+        if estimator.only_for not in (None, audit.canaries.neighbours):
+            raise InputError(
+                f"Estimator '{estimator.name}' gives bounds for {estimator.only_for}, but the neighbours of audit "
+                f"'{audit.name}' are {audit.canaries.neighbours}; set its adjacency."
+            )
+        reasons = []
+        for attack in audit.attacks:
+            evidence = nothing if attack.family == "extraction" else {}
+            scores = Scores.join(Observations(canaries.ids, np.zeros(shape), evidence), canaries, inclusion)
+            reasons.append(estimator.inapplicable(scores.select(~scores.reference)))
+        if all(reasons):
+            raise InputError(f"Estimator '{estimator.name}' cannot be used in audit '{audit.name}': {reasons[0]}")
 
 
 def _cell(

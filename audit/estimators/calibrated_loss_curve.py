@@ -10,7 +10,6 @@ from typing import ClassVar
 from scipy.special import ndtri
 
 from attacks.scores import Scores
-from audit.bounds import Bound
 from audit.estimators.base import Estimator
 from audit.estimators.calibrated import Family, calibrated_bound, gaussian_statistic
 from audit.estimators.independent import INDEPENDENT_RUNS, needs_one_canary
@@ -109,26 +108,10 @@ class CalibratedLossCurve(Estimator):
         each = mu / copies / self.sample_rate / math.sqrt(self.steps)
         return MOST_NOISE * (each if self.sample_rate == 1 else math.sqrt(math.log1p(each**2)))
 
-    def bound(
-        self,
-        scores: Scores,
-        delta: float,
-        confidence: float = 0.95,
-        adjacency: str = ADD_OR_REMOVE_ONE,
-        seed: int = 0,
-        corrected_for: tuple[str, ...] = (),
-    ) -> Bound:
-        """As every estimator's.
-
-        Raises:
-            InputError: as every estimator's, and for another adjacency than that of the curves.
-        """
-        if adjacency != self.adjacency:
-            raise InputError(
-                f"Estimator '{self.name}' holds scores against curves of {self.adjacency}, but the audit's neighbours "
-                f"are {adjacency}; set its adjacency."
-            )
-        return super().bound(scores, delta, confidence, adjacency, seed, corrected_for)
+    @property
+    def only_for(self) -> str:
+        """The adjacency of the curves."""
+        return self.adjacency
 
     def inapplicable(self, scores: Scores) -> str | None:
         """One canary, so that every score comes from a run of its own."""

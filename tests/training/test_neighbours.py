@@ -115,7 +115,7 @@ def test_the_curve_estimator_takes_its_own_neighbours_alone():
         for adjacency in ("add-or-remove-one", "replace-one")
     )
     assert replaced == pytest.approx(added, rel=0.02)  # Full batch is Gaussian, whatever the distance is called.
-    with pytest.raises(InputError, match="curves of add-or-remove-one, but the audit's neighbours are replace-one"):
+    with pytest.raises(InputError, match="gives bounds for add-or-remove-one, but the neighbours are replace-one"):
         CalibratedLossCurve(1.0, 20).bound(scores, 1e-5, adjacency="replace-one")
 
 
@@ -162,6 +162,15 @@ def test_users_of_a_sweep(protects, copies, tmp_path):
     assert scores.score.shape == (4, 6)
     assert list(scores.repetitions) == [copies] * 6
     assert cell.attacks[0].bounds[0].unit == protects
+
+
+def test_an_estimator_of_other_neighbours_is_refused_before_training():
+    table = experiment(neighbours="replace-one", count=1, randomise="model")
+    table["audits"][0]["estimators"] = [{"name": "calibrated-loss-curve", "steps": 2}]
+    with pytest.raises(InputError, match="for add-or-remove-one, but the neighbours of audit 'a' are replace-one"):
+        plan(parse(table))
+    table["audits"][0]["estimators"][0]["adjacency"] = "replace-one"
+    plan(parse(table))
 
 
 def test_bad_neighbours_of_a_sweep():
