@@ -6,6 +6,7 @@ from canaries.dirac import Dirac
 from canaries.inclusion import Inclusion
 from canaries.low_variance import LowVariance
 from canaries.mislabelled import Mislabelled
+from canaries.natural import Natural
 from canaries.noise import UniformNoise
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Inclusion",
     "LowVariance",
     "Mislabelled",
+    "Natural",
     "Secret",
     "UniformNoise",
 ]

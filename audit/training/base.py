@@ -47,6 +47,11 @@ class SweepTrainer(ABC):
         """What the accountant is told; None where nothing private is claimed."""
 
     @property
+    def batches(self) -> str:
+        """How batches are drawn, in a claim's words; "unknown" where nothing private is claimed."""
+        return "unknown" if self.mechanism is None else self.mechanism.sampling
+
+    @property
     def white_box(self) -> frozenset[Access]:
         """What its views grant beside the final models' answers, as configured."""
         return frozenset()

@@ -11,6 +11,7 @@ import canaries
 from canaries import Blank, CanaryDesign, Dirac, Inclusion, LowVariance, Mislabelled, UniformNoise
 from canaries.errors import InputError
 from canaries.inclusion import training_set
+from canaries.natural import Natural
 from canaries.records import ArrayRecords, Dataset, GradientRecords, TextRecords
 from canaries.secrets import Secrets
 
@@ -36,6 +37,7 @@ DESIGNS = [
     Blank(label=1),
     UniformNoise(),
     Mislabelled(),
+    Natural(),
     LowVariance(),
     Secrets(),
     Dirac(),

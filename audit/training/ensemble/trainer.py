@@ -90,6 +90,11 @@ class Ensemble(Recipe, SweepTrainer):
         (steps, rate), *later = self.phases()
         return DPSGD(rate, steps, self.noise_multiplier, tuple(later))
 
+    @property
+    def batches(self) -> str:
+        """How batches are drawn; of shuffled ones, also for which neighbours the claim is argued."""
+        return "shuffled, for records zeroed out" if self.sampling == "shuffled" else self.mechanism.sampling
+
     def with_noise(self, noise_multiplier: float) -> Self:
         """The same trainer at another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
