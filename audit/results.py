@@ -79,7 +79,7 @@ class AttackResult:
 
     Attributes:
         attack: its name.
-        family: "membership", "label-only" or "extraction".
+        family: "membership", "label-only", "extraction" or "white-box".
         access: what it was granted.
         queries: records that it sent to each model.
         scores: its scores, references included; where it compares models, each with all others as its reference.

@@ -46,7 +46,7 @@ class AttackRow:
         pipeline: the pipeline's name.
         epsilon: what the pipeline claims.
         attack: the attack's name.
-        family: "membership", "label-only" or "extraction".
+        family: "membership", "label-only", "extraction" or "white-box".
         access: what it was granted.
         queries: records that it sent to each model.
         lower_bound: its largest bound that assumes no curve (the run's confidence covers them all together);
