@@ -38,8 +38,8 @@ class Setup:
     records: int = 10_000
     population: int = 2_000
     models: int = 64
-    epochs: int = 25
-    learning_rate: float = 3e-3
+    epochs: int = 16
+    learning_rate: float = 4e-3
     batch: int = 100
     seed: int = 0
 
@@ -68,14 +68,14 @@ class Answers:
 
 
 def network() -> nn.Module:
-    """Two strided 5x5 convolutions and two linear layers, for images of 28x28; 230,000 parameters."""
+    """Two strided 3x3 convolutions and two linear layers, for images of 28x28; 103,000 parameters."""
     return nn.Sequential(
-        nn.Conv2d(1, 16, 5, stride=2, padding=2),
+        nn.Conv2d(1, 8, 3, stride=2, padding=1),
         nn.ReLU(),
-        nn.Conv2d(16, 32, 5, stride=2, padding=2),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(32 * 7 * 7, 128),
+        nn.Linear(16 * 7 * 7, 128),
         nn.ReLU(),
         nn.Linear(128, 10),
     )
@@ -93,7 +93,10 @@ def trained(setup: Setup, out: Path) -> Answers:
             began = time.perf_counter()
             model = train(setup, images.take(coins.inserted[i]), derive_seed(setup.seed, "model", i))
             with torch.no_grad():
-                asked, test = (torch.softmax(model(torch.from_numpy(r.x)).double(), 1) for r in (images, dataset.test))
+                asked, test = (
+                    torch.cat([torch.softmax(model(x).double(), 1) for x in torch.from_numpy(r.x).split(500)])
+                    for r in (images, dataset.test)
+                )
             right = (asked.argmax(1).numpy() == images.y)[coins.inserted[i]].mean()
             accuracy = (test.argmax(1).numpy() == dataset.test.y).mean()
             temporary = path.with_suffix(f".{os.getpid()}.tmp")

@@ -46,6 +46,7 @@ def render(result: RunResult) -> str:
             epsilons=tables.claimed_epsilons(result),
             verdicts=_matrix(tables.verdict_rows(result)),
             attacks=_by_pipeline(tables.attack_rows(result)),
+            risks=_risks(tables.risk_rows(result)),
             secrets=_secrets(tables.extraction_rows(result)),
             groups=_by_pipeline(tables.bound_groups(result)),
             claims=tables.claim_rows(result),
@@ -94,6 +95,14 @@ def _matrix(rows: list[tables.VerdictRow]) -> dict[str, dict[float, tables.Verdi
     for row in rows:
         matrix.setdefault(row.pipeline, {})[row.epsilon] = row
     return matrix
+
+
+def _risks(rows: list[tables.RiskRow]) -> dict[str, dict[float, tables.RiskRow]]:
+    """Rows by pipeline, then by claimed epsilon."""
+    found: dict[str, dict[float, tables.RiskRow]] = {}
+    for row in rows:
+        found.setdefault(row.pipeline, {})[row.epsilon] = row
+    return found
 
 
 def _secrets(rows: list[tables.ExtractionRow]) -> list[dict[str, Any]]:
