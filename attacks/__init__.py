@@ -3,7 +3,10 @@
 from attacks.base import Attack
 from attacks.confidence import Confidence, Entropy, Margin, ModifiedEntropy
 from attacks.cross_model import CrossModel, held_out, leave_one_out
-from attacks.label_only import NoiseRobustness
+from attacks.gradient import Gradient
+from attacks.gradient_llr import GradientLLR
+from attacks.iterates import Iterates
+from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
 from attacks.lira import LiRA, LiRAOffline
 from attacks.lira_bayes import BayesianLiRA
 from attacks.loss import Loss
@@ -12,6 +15,7 @@ from attacks.reference_models import CalibratedLoss, ReferenceModels
 from attacks.rmia import RMIA, RMIAOffline
 from attacks.scores import Observations, Scores
 from attacks.view import Access, AccessError, ArrayView, TextView, View
+from attacks.weights import Weights
 
 __all__ = [
     "RMIA",
@@ -19,11 +23,18 @@ __all__ = [
     "AccessError",
     "ArrayView",
     "Attack",
+    "Augmentations",
     "BayesianLiRA",
+    "BoundaryDistance",
     "CalibratedLoss",
     "Confidence",
     "CrossModel",
     "Entropy",
+    "Gap",
+    "Gradient",
+    "GradientLLR",
+    "HopSkipJump",
+    "Iterates",
     "LiRA",
     "LiRAOffline",
     "Loss",
@@ -37,6 +48,7 @@ __all__ = [
     "Scores",
     "TextView",
     "View",
+    "Weights",
     "held_out",
     "leave_one_out",
 ]

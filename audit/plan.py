@@ -130,7 +130,7 @@ def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: 
         epsilon,
         experiment.delta,
         unit,
-        sampling=mechanism.sampling,
+        sampling=trainer.batches,
         accountant=experiment.accountant,
         mechanism=replace(mechanism, noise_multiplier=sigma) if sigma else None,
     )

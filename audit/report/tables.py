@@ -57,6 +57,8 @@ class AttackRow:
         seen_p: p-value that canaries in and out score alike.
         reference_p: the same among references; None without references.
         tpr_at: true positive rate by false positive rate, with its interval.
+        claim_p: adjusted p-value of the claim's own test; None for a control or where no test fits.
+        canaries: how many there are, references included; each got an equal share of the queries, on average.
     """
 
     pipeline: str
@@ -72,6 +74,8 @@ class AttackRow:
     seen_p: float
     reference_p: float | None
     tpr_at: Mapping[float, Interval]
+    claim_p: float | None
+    canaries: int
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,8 @@ def attack_rows(result: RunResult) -> list[AttackRow]:
                     a.seen_p,
                     a.reference_p,
                     a.tpr_at,
+                    a.claim_test.p_value if a.claim_test else None,
+                    len(a.scores.ids),
                 )
             )
     return _together(rows)
