@@ -312,6 +312,8 @@ class TextView(View):
         models: how many models answer.
         alphabet: one character per token, PAD excluded.
         access: what is granted, at most TOKEN_LOG_PROBABILITIES.
+        next_token_of: (int64[n] models, int64[n, length]) -> float64[n, tokens], one model asked about each prefix.
+            Speed only: without it all models are asked about all prefixes.
     """
 
     answers: ClassVar[frozenset[Access]] = GRANTS[Access.TOKEN_LOG_PROBABILITIES]
@@ -323,9 +325,11 @@ class TextView(View):
         models: int,
         alphabet: str,
         access: Access = Access.TOKEN_LOG_PROBABILITIES,
+        next_token_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]] | None = None,
     ) -> None:
         super().__init__(models, access)
         self._next_token = next_token
+        self._next_token_of = next_token_of
         self._score = score
         self.alphabet = alphabet
 
@@ -341,6 +345,16 @@ class TextView(View):
         """float64[models, n, tokens] for prefixes int64[n, length]. Needs TOKEN_LOG_PROBABILITIES."""
         self._require(Access.TOKEN_LOG_PROBABILITIES, len(prefixes))
         return np.asarray(self._next_token(prefixes), dtype=np.float64)
+
+    def next_token_of(self, models: NDArray[np.int64], prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64[n, tokens]: what model models[i] says of prefixes[i] (int64[n, length]), as above.
+
+        Counts the largest number of prefixes that one model was asked about.
+        """
+        if self._next_token_of is None:
+            return self.next_token_log_probabilities(prefixes)[models, np.arange(len(prefixes))]
+        self._require(Access.TOKEN_LOG_PROBABILITIES, int(np.bincount(models, minlength=1).max()))
+        return np.asarray(self._next_token_of(models, prefixes), dtype=np.float64)
 
     def token_log_probabilities(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64[models, n, length], zero at PAD. Needs TOKEN_LOG_PROBABILITIES."""

@@ -230,7 +230,7 @@ def list_plugins(as_json: Json = False) -> int:
     for label, plugins in found.items():
         console.print(f"[bold]{label}s[/bold]")
         for name, line in plugins.items():
-            console.print(f"  [cyan]{name:<18}[/cyan] {line}", highlight=False)
+            console.print(f"  [cyan]{name:<22}[/cyan] {line}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -147,6 +148,8 @@ def stated_claim(
     Raises:
         InputError: where both are claimed, or parameters are missing.
     """
+    if epsilon is not None and math.isinf(epsilon):
+        raise InputError(f"Expected a finite epsilon as the claim, got {epsilon}: infinity claims nothing.")
     if noise_multiplier is None and sample_rate is None and steps is None:
         return None if epsilon is None else Claim(epsilon, delta)
     if epsilon is not None:

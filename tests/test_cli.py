@@ -284,6 +284,7 @@ def test_bad_scores(call, tmp_path, text, part):
         ("--delta", "1.0", "delta in [0, 1), got 1.0"),
         ("--confidence", "1.5", "confidence in [0.5, 0.9999], got 1.5"),
         ("--epsilon", "-1", "epsilon > 0"),
+        ("--epsilon", "inf", "finite epsilon as the claim, got inf"),
         ("--estimator", "one-runn", "did you mean 'one-run'?"),
     ],
 )

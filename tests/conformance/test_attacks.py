@@ -7,7 +7,7 @@ import pytest
 
 from attacks.confidence import Confidence, Entropy, Margin, ModifiedEntropy
 from attacks.cross_model import CrossModel, held_out, leave_one_out
-from attacks.extraction import Extraction
+from attacks.extraction import BestFirst, Decoding, Extraction, PrefixSuffix, Sampling, SecretMembership
 from attacks.gradient import Gradient
 from attacks.gradient_llr import GradientLLR
 from attacks.iterates import Iterates
@@ -52,6 +52,12 @@ TABLE = [
     *((a, kind) for a in (CalibratedLoss(), ReferenceModels()) for kind in ("array", "text")),
     *((a, kind) for a in (LiRA(), LiRAOffline(), BayesianLiRA()) for kind in ("array", "text")),
     *((a, kind) for a in (RMIA(), RMIAOffline()) for kind in ("array", "text")),
+    (Extraction(width=3, samples=4), "text"),
+    (BestFirst(k=2), "text"),
+    (Decoding(beams=2), "text"),
+    (Sampling(nucleus=0.9), "text"),
+    (SecretMembership(values=6), "text"),
+    (PrefixSuffix(prefix=4, suffix=3), "text"),
 ]
 each = pytest.mark.parametrize(("attack", "kind"), TABLE, ids=[f"{a.name}-{kind}" for a, kind in TABLE])
 

@@ -12,6 +12,7 @@ from canaries import Blank, CanaryDesign, Dirac, Inclusion, LowVariance, Mislabe
 from canaries.errors import InputError
 from canaries.inclusion import training_set
 from canaries.natural import Natural
+from canaries.passages import Passages
 from canaries.records import ArrayRecords, Dataset, GradientRecords, TextRecords
 from canaries.secrets import Secrets
 
@@ -42,6 +43,8 @@ DESIGNS = [
     Secrets(),
     Dirac(),
     Dirac(norm=3.0),
+    Secrets(template="{name}: {words:1}-{card:3}", per_record=2),
+    Passages(),
 ]
 
 
@@ -125,4 +128,4 @@ def test_references_are_never_inserted(design, randomised):
 def test_secrets_stand_in_their_records(design):
     made = make(design)
     for secret, text in zip(made.secrets, made.records.texts if made.secrets else (), strict=True):
-        assert text == secret.prefix + secret.value + secret.suffix
+        assert text.startswith(secret.prefix + secret.value + secret.suffix)
