@@ -5,28 +5,51 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset, Records, TextRecords
+from canaries.records import ArrayRecords, Dataset, GradientRecords, Records, TextRecords
+from canaries.spaces import Space, space_of, uniform
+
+_uniform = lru_cache(maxsize=256)(uniform)
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret drawn uniformly from `alphabet` ** len(value), inside `prefix` + value + `suffix`."""
+    """A secret drawn uniformly from its space, inside `prefix` + value + `suffix`.
+
+    Attributes:
+        prefix: what stands before it; known to the adversary.
+        value: the secret.
+        suffix: what stands after it.
+        alphabet: the characters that values are made of.
+        form: the space as a format of `canaries.spaces`; empty for all strings over `alphabet` of this length.
+    """
 
     prefix: str
     value: str
     suffix: str
     alphabet: str
+    form: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return self.prefix + self.value + self.suffix
+
+    @property
+    def space(self) -> Space:
+        """All values that the secret might have had."""
+        return space_of(self.form) if self.form else _uniform(self.alphabet, len(self.value))
 
     @property
     def space_size(self) -> int:
         """How many equally likely values the secret had."""
-        return len(self.alphabet) ** len(self.value)
+        return self.space.size
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +100,11 @@ class CanaryDesign(ABC):
 
     Class attributes:
         name: what the configuration and the command line call it.
-        kind: the records that it makes, "array" or "text".
+        kind: the records that it makes, "array" or "text"; or "gradient", which go with data of any kind.
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["array", "text"]]
+    kind: ClassVar[Literal["array", "text", "gradient"]]
 
     @abstractmethod
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:
@@ -99,8 +122,8 @@ class CanaryDesign(ABC):
         """
         if count < 1 or references < 0:
             raise InputError(f"Expected count >= 1 and references >= 0, got {count} and {references}.")
-        wanted = ArrayRecords if self.kind == "array" else TextRecords
-        if not isinstance(dataset.train, wanted):
+        wrong = {"array": TextRecords, "text": ArrayRecords, "gradient": GradientRecords}[self.kind]
+        if isinstance(dataset.train, wrong):
             raise InputError(
                 f"Canary design '{self.name}' makes {self.kind} records, but data set '{dataset.name}' holds "
                 f"{'text' if self.kind == 'array' else 'array'} records."
