@@ -96,10 +96,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def privacy_audit(request: pytest.FixtureRequest) -> Callable[..., PrivacyAudit]:
-    """privacy_audit(train, data, canaries, attacks=[Loss()], models=64, ...).assert_at_most(epsilon, delta).
+    """A function that takes what `audit.run` takes, claim excepted, and returns a `PrivacyAudit`.
 
-    Arguments are those of `audit.run`; the marker `privacy_audit` gives defaults for a test, a class or a module.
-    Confidence is 0.999 unless given: a test that runs every day may not fail by chance every month.
+    By default the attack is `Loss` and 64 models are trained; the marker `privacy_audit` gives other defaults for a
+    test, a class or a module. Confidence is 0.999 by default: a test that runs every day may not fail by chance every
+    month.
     """
     marked: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("privacy_audit"))):

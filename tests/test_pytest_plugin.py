@@ -1,6 +1,13 @@
 """The pytest plugin, by pytest's own tester."""
 
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
 import pytest
+
+# Loaded here, for pytester unloads what a run of its own loads, and numpy cannot be loaded twice.
+import audit.pytest_plugin  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
@@ -63,13 +70,14 @@ def test_nearer_markers_win(privacy_audit):
 """
 
 
+INSTALLED = any(entry.value == "audit.pytest_plugin" for entry in entry_points(group="pytest11"))
+PLUGIN = [] if INSTALLED else ["-p", "audit.pytest_plugin"]
+
+
 @pytest.fixture
 def suite(pytester):
     pytester.makepyfile(SUITE)
-    named = pytester.plugins + ["audit.pytest_plugin"]
-    config = pytester.parseconfig()
-    known = config.pluginmanager.has_plugin("firedamp") or config.pluginmanager.has_plugin("audit.pytest_plugin")
-    return pytester.runpytest("--strict-markers", *([] if known else ["-p", named[-1]]))
+    return pytester.runpytest("--strict-markers", *PLUGIN)
 
 
 def test_outcomes_and_evidence(suite):
@@ -83,6 +91,11 @@ def test_outcomes_and_evidence(suite):
     assert "Traceback" not in text
 
 
+def test_it_is_an_entry_point():
+    table = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert table["project"]["entry-points"]["pytest11"] == {"firedamp": "audit.pytest_plugin"}
+
+
 def test_the_marker_is_documented(pytester):
-    result = pytester.runpytest("--markers", "-p", "audit.pytest_plugin")
+    result = pytester.runpytest("--markers", *PLUGIN)
     result.stdout.fnmatch_lines(["@pytest.mark.privacy_audit(*"])
