@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attacks.base import Attack
 from attacks.scores import Observations, Scores
+from attacks.view import WHITE_BOX
 from audit import registry
 from audit.analysis import AttackKind, CellScores, RunScores, analyse
 from audit.bounds import Bound
@@ -121,6 +122,12 @@ def run(
     for attack in attacks:
         if canaries.kind not in attack.kinds:
             raise InputError(f"Attack '{attack.name}' cannot attack {canaries.kind} canaries.")
+        if attack.access in WHITE_BOX:
+            raise InputError(
+                f"Attack '{attack.name}' needs access to {attack.access}; a training function gives answers alone."
+            )
+    if canaries.kind == "gradient":
+        raise InputError(f"Canaries '{canaries.name}' are gradients, and a training function takes records alone.")
     name = getattr(train, "__name__", "pipeline")
     pipelines = [(claim, train)]
     if control is not None:

@@ -2,6 +2,7 @@
 
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.blank import Blank
+from canaries.dirac import Dirac
 from canaries.inclusion import Inclusion
 from canaries.low_variance import LowVariance
 from canaries.mislabelled import Mislabelled
@@ -11,6 +12,7 @@ __all__ = [
     "Blank",
     "CanaryDesign",
     "CanarySet",
+    "Dirac",
     "Inclusion",
     "LowVariance",
     "Mislabelled",

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from attacks.extraction import Extraction
+from attacks.gradient import Gradient
+from attacks.gradient_llr import GradientLLR
+from attacks.iterates import Iterates
 from attacks.label_only import NoiseRobustness
 from attacks.loss import Loss
-from attacks.view import Access, AccessError, ArrayView, LossView, TextView
+from attacks.record import GradientRecord
+from attacks.view import GRANTS, WHITE_BOX, Access, AccessError, ArrayView, LossView, TextView, WhiteBox
+from attacks.weights import Weights
 from audit.registry import ATTACKS, available
-from canaries import Mislabelled
+from canaries import Dirac, Mislabelled
 from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
 
@@ -22,6 +27,9 @@ TABLE = [
     (Loss(), "text"),
     (NoiseRobustness(copies=8, scales=(0.01, 0.1)), "array"),
     (Extraction(), "text"),
+    (Iterates(), "array"),
+    (Iterates(), "text"),
+    *((attack, kind) for attack in (Gradient(), GradientLLR(), Weights()) for kind in ("array", "text", "gradient")),
 ]
 each = pytest.mark.parametrize(("attack", "kind"), TABLE, ids=[f"{a.name}-{kind}" for a, kind in TABLE])
 
@@ -33,6 +41,7 @@ MADE = {
     "text": Secrets(template="{name}={secret}.", digits=2, repetitions=(1,)).make(
         TEXTS, CANARIES, np.random.default_rng(1)
     ),
+    "gradient": Dirac().make(ARRAYS, CANARIES, np.random.default_rng(1)),
 }
 MEMBER = np.random.default_rng(2).random((MODELS, CANARIES)) < 0.5
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789=."
@@ -106,8 +115,25 @@ def view_of(kind, models=None, strength=0.9):
             ROWS.rows = rows
             return frozen(x)
 
-        return ArrayView(query, len(rows))
-    return TextView(*text_models(MEMBER[rows], strength), len(rows), ALPHABET)
+        return opened(ArrayView(query, len(rows)), kind, rows, strength)
+    if kind == "gradient":
+        return opened(ArrayView(lambda x: np.full((len(rows), len(x), 3), 1 / 3), len(rows)), kind, rows, strength)
+    return opened(TextView(*text_models(MEMBER[rows], strength), len(rows), ALPHABET), kind, rows, strength)
+
+
+def opened(view, kind, rows, strength):
+    """The view with weights, two checkpoints and a record of DP-SGD at sampling rate 1/2."""
+    steps, rng = 6, np.random.default_rng(5)
+    batches = rng.random((MODELS, steps, CANARIES)) < 0.5
+    noise = rng.normal(size=(MODELS, steps, CANARIES))
+    known = rng.normal(size=(MODELS, steps, CANARIES))
+    signal = strength * (MEMBER[:, None] & batches) + known + 0.5 * noise
+    norms = np.ones((len(rows), steps, CANARIES))
+    rates = np.full(steps, 0.5)
+    record = GradientRecord(MADE[kind].ids, signal[rows], known[rows], norms, rates, 0.5, 1.0)
+    moved = (signal - known)[rows].sum(axis=1)
+    box = WhiteBox(moved, np.zeros_like(moved), lambda records: moved[:, : len(records)])
+    return view.opened(WhiteBox(moved, np.zeros_like(moved), box.movement, {3: view, 6: view.opened(box)}, record))
 
 
 def margin(observed):
@@ -130,7 +156,8 @@ def test_it_is_a_frozen_dataclass_that_names_its_access(attack, kind):
     assert is_dataclass(cls)
     assert cls() == cls()
     assert isinstance(cls.access, Access)
-    assert cls.family in ("membership", "label-only", "extraction")
+    assert cls.family in ("membership", "label-only", "extraction", "white-box")
+    assert (cls.family == "white-box") == (cls.access in WHITE_BOX)
     for field in fields(cls):
         with pytest.raises(FrozenInstanceError):
             setattr(attack, field.name, 1)
@@ -201,7 +228,7 @@ def test_a_view_that_grants_less_refuses(attack, kind):
             less = full.grant(access)
         except AccessError:
             continue
-        if attack.access in ("labels", "loss") and access in ("probabilities", "token-log-probabilities"):
+        if attack.access in GRANTS[access]:
             continue  # grants more
         with pytest.raises(AccessError, match=f"the attack asked for {attack.access}"):
             attack.observe(less, MADE[kind], 0)
@@ -216,6 +243,10 @@ def test_a_view_that_grants_less_refuses(attack, kind):
 def test_queries_are_counted(attack, kind):
     sent = []
     full = view_of(kind)
+    if attack.access in WHITE_BOX:
+        expected = {"weights": CANARIES, "checkpoints": 2 * CANARIES, "gradients": 0}[attack.access]
+        assert attack.observe(full, MADE[kind], 0).queries == expected
+        return
     if kind == "array":
         inner = full._query
         full._query = lambda x: (sent.append(len(x)), inner(x))[1]
