@@ -31,6 +31,7 @@ class Verdict:
         lower_bound: the largest lower bound that the verdict rests on.
         ceiling: the largest epsilon that a perfect attack could have shown at this sample size.
         refutable: false if not even a perfect attack could have refuted the claim at this sample size.
+        alarmed: true if a negative control saw something: then no number of the cell counts against anything.
     """
 
     outcome: Outcome
@@ -38,6 +39,7 @@ class Verdict:
     lower_bound: float
     ceiling: float
     refutable: bool = True
+    alarmed: bool = False
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.reason}"
