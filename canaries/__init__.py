@@ -6,7 +6,7 @@ from canaries.dirac import Dirac
 from canaries.inclusion import Inclusion
 from canaries.low_variance import LowVariance
 from canaries.mislabelled import Mislabelled
-from canaries.natural import Natural
+from canaries.natural import Natural, NaturalTexts
 from canaries.noise import UniformNoise
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "LowVariance",
     "Mislabelled",
     "Natural",
+    "NaturalTexts",
     "Secret",
     "UniformNoise",
 ]

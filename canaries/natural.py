@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset, Records
+from canaries.records import ArrayRecords, Dataset, Records, TextRecords
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,9 @@ class Natural(CanaryDesign):
         )
         return replace(made, ids=ids)
 
-    def _records(self, dataset: Dataset) -> ArrayRecords:
-        if not isinstance(dataset.pool, ArrayRecords):
-            raise InputError(
-                f"Canary design '{self.name}' makes array records, but '{dataset.name}' holds text records."
-            )
+    def _records(self, dataset: Dataset) -> Records:
+        if not isinstance(dataset.pool, ArrayRecords if self.kind == "array" else TextRecords):
+            raise InputError(f"Canary design '{self.name}' makes {self.kind} records; '{dataset.name}' holds others.")
         return dataset.pool
 
     def _positions(self, dataset: Dataset, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -86,3 +84,11 @@ class Natural(CanaryDesign):
         first = np.array(self.chosen[:count], dtype=np.intp)
         others = np.setdiff1d(np.arange(records), self.chosen)
         return np.concatenate([first, rng.permutation(others)[: count - len(first)]])
+
+
+@dataclass(frozen=True)
+class NaturalTexts(Natural):
+    """Texts of the data set's pool as they are; see `Natural`."""
+
+    name: ClassVar[str] = "natural-texts"
+    kind: ClassVar[Literal["array", "text"]] = "text"

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from attacks.cross_model import held_out
+from attacks.cross_model import held_out, leave_one_out
 from attacks.lira import LiRA
 from attacks.scores import Scores
 from audit.calibration import calibrated_by
 from audit.score_audit import audit_scores
+from audit.score_files import write_scores
 from canaries.errors import InputError
 
 
@@ -33,3 +34,8 @@ def test_what_cannot_be_calibrated_is_named():
         calibrated_by("loss", signals(8))
     with pytest.raises(InputError, match="at least 4 models to calibrate on, got 3"):
         calibrated_by("rmia", signals(3))
+
+
+def test_a_file_cannot_hide_how_scores_were_made(tmp_path):
+    with pytest.raises(InputError, match="prove nothing"):
+        write_scores(leave_one_out(LiRA(), signals(8)), tmp_path / "scores.csv")

@@ -11,7 +11,7 @@ import canaries
 from canaries import Blank, CanaryDesign, Dirac, Inclusion, LowVariance, Mislabelled, UniformNoise
 from canaries.errors import InputError
 from canaries.inclusion import training_set
-from canaries.natural import Natural
+from canaries.natural import Natural, NaturalTexts
 from canaries.passages import Passages
 from canaries.records import ArrayRecords, Dataset, GradientRecords, TextRecords
 from canaries.secrets import Secrets
@@ -39,6 +39,7 @@ DESIGNS = [
     UniformNoise(),
     Mislabelled(),
     Natural(),
+    NaturalTexts(),
     LowVariance(),
     Secrets(),
     Dirac(),
