@@ -170,7 +170,9 @@ def _attack(
     described = membership_metrics(scores, run.seed, resamples=RESAMPLES)
     control = cell.claim.is_control
     bounds: list[Bound] = [
-        estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid)
+        replace(
+            estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid), unit=cell.claim.unit
+        )
         for other, _, estimator in cell.pairs()
         if other == kind
     ]

@@ -31,6 +31,7 @@ class Verdict:
         lower_bound: the largest lower bound that the verdict rests on.
         ceiling: the largest epsilon that a perfect attack could have shown at this sample size.
         refutable: false if not even a perfect attack could have refuted the claim at this sample size.
+        alarmed: true if a negative control saw something: then no number of the cell counts against anything.
     """
 
     outcome: Outcome
@@ -38,6 +39,7 @@ class Verdict:
     lower_bound: float
     ceiling: float
     refutable: bool = True
+    alarmed: bool = False
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.reason}"
@@ -100,7 +102,7 @@ class AttackResult:
 
     Attributes:
         attack: its name.
-        family: "membership", "label-only" or "extraction".
+        family: "membership", "label-only", "extraction" or "white-box".
         access: what it was granted.
         queries: records that it sent to each model.
         scores: its scores, references included; where it compares models, each with all others as its reference.

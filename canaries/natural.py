@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset, Records, TextRecords
+from canaries.labels import InitialModel
+from canaries.records import ArrayRecords, Dataset, Records
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,17 @@ class Natural(CanaryDesign):
         """
         return self._records(dataset).take(self._positions(dataset, count, rng)), ()
 
-    def make(self, dataset: Dataset, count: int, rng: np.random.Generator, references: int = 0) -> CanarySet:
+    def make(
+        self,
+        dataset: Dataset,
+        count: int,
+        rng: np.random.Generator,
+        references: int = 0,
+        initial: InitialModel | None = None,
+    ) -> CanarySet:
         """`count` records, then `references` more that are never inserted; ids name their positions in the pool.
+
+        Labels are the records' own, so no initial model is asked.
 
         Raises:
             InputError: as the base class and `craft`; and if `count` differs from the number of chosen records.
@@ -56,16 +66,18 @@ class Natural(CanaryDesign):
             raise InputError(f"Expected count >= 1 and references >= 0, got {count} and {references}.")
         positions = self._positions(dataset, count + references, rng)
         named = replace(self, chosen=tuple(int(position) for position in positions))
-        made = CanaryDesign.make(named, dataset, count, rng, references)
+        made = CanaryDesign.make(named, dataset, count, rng, references, initial)
         ids = tuple(
             f"{self.name}-{'reference-' if reference else ''}{position:05d}"
             for position, reference in zip(positions, made.reference, strict=True)
         )
         return replace(made, ids=ids)
 
-    def _records(self, dataset: Dataset) -> Records:
-        if not isinstance(dataset.pool, ArrayRecords if self.kind == "array" else TextRecords):
-            raise InputError(f"Canary design '{self.name}' makes {self.kind} records; '{dataset.name}' holds others.")
+    def _records(self, dataset: Dataset) -> ArrayRecords:
+        if not isinstance(dataset.pool, ArrayRecords):
+            raise InputError(
+                f"Canary design '{self.name}' makes array records, but '{dataset.name}' holds text records."
+            )
         return dataset.pool
 
     def _positions(self, dataset: Dataset, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -84,11 +96,3 @@ class Natural(CanaryDesign):
         first = np.array(self.chosen[:count], dtype=np.intp)
         others = np.setdiff1d(np.arange(records), self.chosen)
         return np.concatenate([first, rng.permutation(others)[: count - len(first)]])
-
-
-@dataclass(frozen=True)
-class NaturalTexts(Natural):
-    """Texts of the data set's pool as they are; see `Natural`."""
-
-    name: ClassVar[str] = "natural-texts"
-    kind: ClassVar[Literal["array", "text"]] = "text"

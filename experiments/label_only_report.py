@@ -23,7 +23,7 @@ def write_report(table: pd.DataFrame, out: Path, cost: str) -> None:
 
 
 def medians(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each canary, attack and number of queries: medians over repeats; and the share of the loss's bound."""
+    """One row for each canary, attack and number of queries: medians over repeats, and the loss's share."""
     numbers = ["gaussian", "epsilon_delta", "auc", "separation", "accuracy"]
     found = table.groupby(["canary", "attack", "queries"], sort=False)[numbers].median().reset_index()
     loss = found[found["attack"] == "loss"].set_index("canary")["gaussian"]

@@ -46,7 +46,7 @@ class AttackRow:
         pipeline: the pipeline's name.
         epsilon: what the pipeline claims.
         attack: the attack's name.
-        family: "membership", "label-only" or "extraction".
+        family: "membership", "label-only", "extraction" or "white-box".
         access: what it was granted.
         queries: records that it sent to each model.
         lower_bound: its largest bound that assumes no curve (the run's confidence covers them all together);
@@ -288,7 +288,7 @@ def bound_groups(result: RunResult) -> list[BoundGroup]:
     groups: dict[Any, dict[float, Bound]] = {}
     for row in bound_rows(result):
         b = row.bound
-        said = (b.estimator, b.delta, b.confidence, b.adjacency, b.assumptions, b.corrected_for, b.parametric)
+        said = (b.estimator, b.delta, b.confidence, b.adjacency, b.unit, b.assumptions, b.corrected_for, b.parametric)
         copy = 0
         while row.epsilon in groups.get((row.pipeline, row.attack, *said, copy), {}):
             copy += 1

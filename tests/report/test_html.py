@@ -78,6 +78,7 @@ def test_sections_come_in_order(page: str):
         "How to read this",
         "Verdicts",
         "Attacks",
+        "What releasing less buys",
         "Records at risk",
         "Extraction of secrets",
         "Every bound, with what it needs",
