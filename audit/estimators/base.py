@@ -44,6 +44,11 @@ class Estimator(ABC):
         """Why this estimator cannot be used on these scores, as a sentence; None if it can."""
         return None
 
+    @property
+    def only_for(self) -> str | None:
+        """The one adjacency that its bounds are for; None for any."""
+        return None
+
     def corrected_for(self, scores: Scores) -> tuple[str, ...]:
         """What this estimator chose on the data, and how that was paid for."""
         return ()
@@ -82,6 +87,11 @@ class Estimator(ABC):
             raise InputError(f"Expected delta in [0, 1), got {delta}.")
         if not 0 < confidence < 1:
             raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
+        if self.only_for not in (None, adjacency):
+            raise InputError(
+                f"Estimator '{self.name}' gives bounds for {self.only_for}, but the neighbours are {adjacency}; "
+                "set its adjacency."
+            )
         if scores.calibrated == "leave-one-out":
             raise InputError(LEAVE_ONE_OUT)
         scores = scores.select(~scores.reference)
