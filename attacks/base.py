@@ -24,7 +24,7 @@ class Attack(ABC):
         name: what the configuration and the report call it.
         access: all that it may ask of a view.
         kinds: the canaries that it can attack, "array", "text" or both.
-        family: the row of the threat-model table: "membership", "label-only" or "extraction".
+        family: the row of the threat-model table: "membership", "label-only", "extraction" or "white-box".
     """
 
     name: ClassVar[str]

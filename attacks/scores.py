@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,8 @@ class Scores:
         randomised: "canary" (every coin independent) or "model" (one coin per model).
         space: float64[canaries], how many equally likely secrets there were; 1 where there is no secret.
         evidence: further arrays [models, canaries] by name.
+        calibrated: whether other models' coins are in the scores: "no"; "held-out", coins of models that are not among
+            these; "leave-one-out", coins of each other, and then no bound may rest on them (`attacks.cross_model`).
     """
 
     ids: tuple[str, ...]
@@ -55,6 +57,7 @@ class Scores:
     randomised: Randomised
     space: NDArray[np.float64]
     evidence: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    calibrated: Literal["no", "held-out", "leave-one-out"] = "no"
 
     def __post_init__(self) -> None:
         shape = self.score.shape
@@ -79,7 +82,11 @@ class Scores:
 
     @classmethod
     def join(cls, observed: Observations, canaries: CanarySet, inclusion: Inclusion) -> Scores:
-        """Observations joined to the coins by canary id.
+        """Observations joined to the coins by canary id; canaries of one user become one column, named for the user.
+
+        A user's score and evidence are the means over the user's records. Where the claim covers one record, the
+        column counts as many copies as the user has records (group privacy needs no equal records); where it covers
+        users, as one.
 
         Raises:
             InputError: if the ids differ, or the numbers of models.
@@ -94,7 +101,7 @@ class Scores:
         row = {canary: i for i, canary in enumerate(canaries.ids)}
         mine = np.array([row[canary] for canary in inclusion.ids], dtype=np.intp)
         space = [float(s.space_size) for s in canaries.secrets] or [1.0] * len(canaries)
-        return cls(
+        joined = cls(
             ids=inclusion.ids,
             score=np.asarray(observed.score, dtype=np.float64)[:, order],
             member=inclusion.member,
@@ -103,6 +110,30 @@ class Scores:
             randomised=inclusion.randomised,
             space=np.array(space)[mine],
             evidence={name: np.asarray(array)[:, order] for name, array in observed.evidence.items()},
+        )
+        if not canaries.users:
+            return joined
+        return joined._by_user(tuple(canaries.users[i] for i in mine), canaries.protected == "user")
+
+    def _by_user(self, users: tuple[str, ...], protected: bool) -> Scores:
+        """One column for each user, in the order of appearance; `users` names each column's owner."""
+        names, first, owner = np.unique(np.array(users), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        share = (owner == order[:, None]) / np.bincount(owner)[order, None]  # float64[users, columns]
+        most = np.finfo(np.float64).max / max(1, len(users))
+
+        def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+            return np.clip(values.astype(np.float64), -most, most) @ share.T
+
+        return replace(
+            self,
+            ids=tuple(names[order].tolist()),
+            score=mean(self.score),
+            member=self.member[:, first[order]],
+            reference=self.reference[first[order]],
+            repetitions=np.ones(len(names), dtype=np.int64) if protected else np.bincount(owner)[order],
+            space=self.space[first[order]],
+            evidence={name: mean(array) for name, array in self.evidence.items()},
         )
 
     @classmethod
@@ -143,7 +174,10 @@ class Scores:
         over models, shrunk by the share of the means' variance that chance within canaries does not explain
         (James, Stein 1961): with two models a mean is mostly its own members' signal, with many it is not. It uses
         scores alone, never coins, so what is proven for guesses made from scores holds for guesses made from these.
+        Scores that are calibrated on other models are left as they are: that has been seen to.
         """
+        if self.calibrated != "no":
+            return self
         finite = np.isfinite(self.score)
         scale = np.abs(self.score, where=finite, out=np.zeros_like(self.score)).max(initial=0)
         if self.models < 2 or len(self.ids) < 2 or scale == 0:

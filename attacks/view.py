@@ -196,6 +196,8 @@ class ArrayView(View):
         query: float32[n, ...] -> float64[models, n, classes], rows summing to one.
         models: how many models answer.
         access: what is granted, at most PROBABILITIES.
+        query_each: float32[models, n, ...] -> float64[models, n, classes], where model i answers x[i] alone; None asks
+            `query` and throws the other models' answers away.
     """
 
     answers: ClassVar[frozenset[Access]] = GRANTS[Access.PROBABILITIES]
@@ -205,9 +207,11 @@ class ArrayView(View):
         query: Callable[[NDArray[np.float32]], NDArray[np.floating]],
         models: int,
         access: Access = Access.PROBABILITIES,
+        query_each: Callable[[NDArray[np.float32]], NDArray[np.floating]] | None = None,
     ) -> None:
         super().__init__(models, access)
         self._query = query
+        self._query_each = query_each
 
     def probabilities(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """float64[models, n, classes]. Needs PROBABILITIES.
@@ -222,6 +226,23 @@ class ArrayView(View):
         """int64[models, n]: the most probable class. Needs LABELS."""
         self._require(Access.LABELS, len(x))
         return self._ask(x).argmax(axis=2)
+
+    def labels_each(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
+        """int64[models, n]: model i's labels of its own records x[i]; n queries of each. Needs LABELS.
+
+        Args:
+            x: float32[models, n, ...].
+
+        Raises:
+            InputError: where x holds records for another number of models.
+        """
+        self._require(Access.LABELS)
+        if x.ndim < 3 or len(x) != self.models:
+            raise InputError(f"Expected records of shape [{self.models}, n, ...], got {x.shape}.")
+        self.queries += x.shape[1]
+        if self._query_each is None:
+            return np.stack([self._ask(own)[i].argmax(axis=1) for i, own in enumerate(x)])
+        return self._checked(self._query_each(x), x.shape[1]).argmax(axis=2)
 
     def loss(self, records: Records) -> NDArray[np.float64]:
         """float64[models, n]: cross-entropy in nats. Needs LOSS."""
@@ -238,10 +259,13 @@ class ArrayView(View):
         return -np.log(np.maximum(p, 1e-300))
 
     def _ask(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        answer = np.asarray(self._query(x), dtype=np.float64)
-        if answer.ndim != 3 or answer.shape[:2] != (self.models, len(x)):
+        return self._checked(self._query(x), len(x))
+
+    def _checked(self, given: NDArray[np.floating], records: int) -> NDArray[np.float64]:
+        answer = np.asarray(given, dtype=np.float64)
+        if answer.ndim != 3 or answer.shape[:2] != (self.models, records):
             raise InputError(
-                f"Expected class probabilities of shape [{self.models}, {len(x)}, classes], got {answer.shape}."
+                f"Expected class probabilities of shape [{self.models}, {records}, classes], got {answer.shape}."
             )
         if not np.all(answer >= 0) or not np.allclose(answer.sum(axis=2), 1, atol=1e-3):
             raise InputError("Expected class probabilities that are at least 0 and sum to 1 for every record.")
@@ -288,6 +312,8 @@ class TextView(View):
         models: how many models answer.
         alphabet: one character per token, PAD excluded.
         access: what is granted, at most TOKEN_LOG_PROBABILITIES.
+        next_token_of: (int64[n] models, int64[n, length]) -> float64[n, tokens], one model asked about each prefix.
+            Speed only: without it all models are asked about all prefixes.
     """
 
     answers: ClassVar[frozenset[Access]] = GRANTS[Access.TOKEN_LOG_PROBABILITIES]
@@ -299,9 +325,11 @@ class TextView(View):
         models: int,
         alphabet: str,
         access: Access = Access.TOKEN_LOG_PROBABILITIES,
+        next_token_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]] | None = None,
     ) -> None:
         super().__init__(models, access)
         self._next_token = next_token
+        self._next_token_of = next_token_of
         self._score = score
         self.alphabet = alphabet
 
@@ -317,6 +345,16 @@ class TextView(View):
         """float64[models, n, tokens] for prefixes int64[n, length]. Needs TOKEN_LOG_PROBABILITIES."""
         self._require(Access.TOKEN_LOG_PROBABILITIES, len(prefixes))
         return np.asarray(self._next_token(prefixes), dtype=np.float64)
+
+    def next_token_of(self, models: NDArray[np.int64], prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64[n, tokens]: what model models[i] says of prefixes[i] (int64[n, length]), as above.
+
+        Counts the largest number of prefixes that one model was asked about.
+        """
+        if self._next_token_of is None:
+            return self.next_token_log_probabilities(prefixes)[models, np.arange(len(prefixes))]
+        self._require(Access.TOKEN_LOG_PROBABILITIES, int(np.bincount(models, minlength=1).max()))
+        return np.asarray(self._next_token_of(models, prefixes), dtype=np.float64)
 
     def token_log_probabilities(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64[models, n, length], zero at PAD. Needs TOKEN_LOG_PROBABILITIES."""

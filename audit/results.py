@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,16 +75,37 @@ class Extraction:
     auc: float | None
 
 
+@dataclass(frozen=True)
+class RecordRisk:
+    """How well one record's membership can be told, over many models.
+
+    Attributes:
+        canary: its id.
+        auc: P(a model that had it scores it higher than one that had not); limits hold for all records together.
+        advantage: TPR - FPR at the best threshold of two normals with that AUC.
+        p_value: of the hypothesis that in and out score alike, adjusted over all records.
+        members: models that had it.
+        non_members: models that had not.
+    """
+
+    canary: str
+    auc: Interval
+    advantage: Interval
+    p_value: float
+    members: int
+    non_members: int
+
+
 @dataclass(frozen=True, eq=False)
 class AttackResult:
     """One attack on the models of one cell.
 
     Attributes:
         attack: its name.
-        family: "membership", "label-only" or "extraction".
+        family: "membership", "label-only", "extraction" or "white-box".
         access: what it was granted.
         queries: records that it sent to each model.
-        scores: its scores, references included.
+        scores: its scores, references included; where it compares models, each with all others as its reference.
         auc: membership AUC with a 95% bootstrap interval over models; NaN where one side is empty.
         bounds: one for each estimator that applies.
         seen_p: p-value of the hypothesis that canaries in and out score alike (small: the attack sees them).
@@ -92,6 +114,8 @@ class AttackResult:
         claim_test: the cell's claim held against these scores, its p-value adjusted for all such tests and all bounds
             of the run; None for a control or where no test fits.
         could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
+        tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
+        risks: the records most at risk, the worst first; empty with few models, or where whole models were randomised.
     """
 
     attack: str
@@ -106,6 +130,8 @@ class AttackResult:
     extraction: tuple[Extraction, ...] = ()
     claim_test: ClaimTest | None = None
     could_refute: bool = False
+    tpr_at: Mapping[float, Interval] = field(default_factory=dict)
+    risks: tuple[RecordRisk, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

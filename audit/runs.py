@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from audit import registry
-from audit.analysis import AttackKind, CellScores, RunScores, analyse, scores_from_frame
+from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate, scores_from_frame
 from audit.claim import Claim
 from audit.mechanism import DPSGD
 from audit.policy import Policy
@@ -43,18 +43,28 @@ def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | No
         seed=int(experiment["seed"]),
         policy=policy,
         config=experiment,
-        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")},
+        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")} | _pilots(manifest),
         failures=run.failures(units),
     )
+
+
+def _pilots(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What pilots chose, by audit; nothing where there were none."""
+    chosen = {name: found["chosen"] for name, found in manifest.get("pilots", {}).items()}
+    return {"chosen by pilots": chosen} if chosen else {}
 
 
 def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> CellScores:
     attacks = [registry.build(registry.ATTACKS, spec) for spec in audit["attacks"]]
     frame = run.scores(audit["name"], cell["units"])
     facts = run.facts(audit["name"], cell["units"])
-    kinds = [AttackKind(attack.name, attack.family, attack.access.value) for attack in attacks]
-    scores = {
-        kind: scores_from_frame(frame[frame["attack"] == kind.name], cell["randomised"]) for kind in kinds if len(frame)
+    seen = {
+        AttackKind(attack.name, attack.family, attack.access.value): (
+            attack,
+            scores_from_frame(frame[frame["attack"] == attack.name], cell["randomised"]),
+        )
+        for attack in attacks
+        if len(frame)
     }
     claim = {**cell["claim"], "epsilon": float(cell["claim"]["epsilon"])}
     if claim.get("mechanism") is not None:
@@ -65,8 +75,8 @@ def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> Cel
         claim=Claim(**claim),
         noise_multiplier=cell["noise_multiplier"],
         models_planned=len(cell["units"]),
-        scores=scores,
         queries={name: float(count) for name, count in facts[0]["queries"].items()} if facts else {},
         utility={name: [fact["utility"][name] for fact in facts] for name in facts[0]["utility"]} if facts else {},
         estimators=tuple(registry.build(registry.ESTIMATORS, spec) for spec in audit["estimators"]),
+        **calibrate(seen),
     )

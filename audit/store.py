@@ -5,6 +5,7 @@
     models/<audit>/<unit>.json      utility, seed and seconds of one model
     failures/<unit>.txt             traceback of a unit that failed; gone once it succeeds
     superseded/<audit>/<unit>.parquet   scores of units that the experiment no longer plans
+    pilots/                      scores and models of pilots, laid out alike; no bound is taken from them
 
 `pandas.read_parquet("RUN/scores/<audit>")` reads all scores of a pipeline.
 """

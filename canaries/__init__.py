@@ -3,9 +3,11 @@
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.blank import Blank
 from canaries.dirac import Dirac
+from canaries.hot_pixel import HotPixel
 from canaries.inclusion import Inclusion
 from canaries.low_variance import LowVariance
 from canaries.mislabelled import Mislabelled
+from canaries.natural import Natural
 from canaries.noise import UniformNoise
 
 __all__ = [
@@ -13,9 +15,11 @@ __all__ = [
     "CanaryDesign",
     "CanarySet",
     "Dirac",
+    "HotPixel",
     "Inclusion",
     "LowVariance",
     "Mislabelled",
+    "Natural",
     "Secret",
     "UniformNoise",
 ]

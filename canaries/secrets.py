@@ -1,4 +1,4 @@
-"""Secret sequences: uniform random digits inside a template, inserted a known number of times."""
+"""Secret sequences: uniform random values of a known space inside a template, inserted a known number of times."""
 
 from __future__ import annotations
 
@@ -12,65 +12,102 @@ from numpy.typing import NDArray
 from canaries.base import CanaryDesign, Secret
 from canaries.errors import InputError
 from canaries.records import Dataset, TextRecords
+from canaries.spaces import Space, slots, space_of
+
+NAMES = ("name", "person")
 
 
 @dataclass(frozen=True)
 class Secrets(CanaryDesign):
-    """One text per canary: random digits after a random name, as in Carlini et al. (2019), "The Secret Sharer".
+    """One text per canary: a random value after a random name, as in Carlini et al. (2019), "The Secret Sharer".
 
-    The name tells the canaries apart and is known to the adversary; the digits are uniform and independent of
-    everything else, so a guess of them is right with probability 10**-digits where nothing leaked. A claim
-    covers one copy: a canary with r repetitions is protected by the group guarantee alone (FACTS: r times epsilon
-    for pure DP).
+    The name tells the canaries apart and is known to the adversary; the value is uniform over its space and
+    independent of everything else, so one guess of it is right with probability 1 / |space| where nothing leaked. A
+    claim covers one record: a canary that stands in r records is protected by the group guarantee alone (r times
+    epsilon for pure DP).
 
     Attributes:
-        template: the text, with {name} once and after it {secret} once.
+        template: the text: {name} (random letters) or {person} (a synthetic name in lower case, by the extra `faker`)
+            once, and after it the secret: {secret}, or typed slots: {digits:n}, {letters:n}, {words:n} of a list of 64,
+            {card:n} with Luhn's check digit, {email:n} at a reserved domain; text between them belongs to the secret.
         digits: how many random digits {secret} has.
-        repetitions: copies to insert; canaries cycle through these counts, references too.
+        repetitions: records to insert; canaries cycle through these counts, references too.
         name_letters: how many random lower-case letters {name} has.
+        per_record: how often the text stands in each record, one after the other: copies of one record are protected
+            together, as one.
     """
 
     template: str = "the access code of {name} is {secret}."
     digits: int = 6
     repetitions: tuple[int, ...] = (1, 16)
     name_letters: int = 6
+    per_record: int = 1
 
     name: ClassVar[str] = "secrets"
     kind: ClassVar[Literal["array", "text"]] = "text"
 
     def __post_init__(self) -> None:
-        if _fields(self.template) != ["name", "secret"]:
-            raise InputError(
-                f"Expected a template with {{name}} once and after it {{secret}} once, and no other braces, "
-                f"got template = {self.template!r}."
-            )
         for label, value, most in (("digits", self.digits, 18), ("name_letters", self.name_letters, 64)):
             if not 1 <= value <= most:
                 raise InputError(f"Expected {label} in [1, {most}], got {label} = {value}.")
+        if self.per_record < 1:
+            raise InputError(f"Expected per_record >= 1, got per_record = {self.per_record}.")
         object.__setattr__(self, "repetitions", tuple(self.repetitions))
         if not self.repetitions or min(self.repetitions) < 1:
             raise InputError(
                 f"Expected one or more repetition counts, each >= 1, got repetitions = {self.repetitions}."
             )
+        self._parts()
+
+    @property
+    def space(self) -> Space:
+        """All values that a secret of this design may have."""
+        return space_of(self._parts()[1])
 
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[TextRecords, tuple[Secret, ...]]:
         """`count` texts and the secrets in them; names are distinct, secrets independent.
 
         Raises:
-            InputError: if there are fewer names than canaries.
+            InputError: if there are fewer names than canaries, or {person} is asked for without `faker`.
         """
-        before, after = self.template.replace("{secret}", "\x00").split("\x00")
-        names = self._names(count, rng)
-        values = ["".join(map(str, row)) for row in rng.integers(10, size=(count, self.digits))]
+        before, form, after = self._parts()
+        space = space_of(form)
+        kind = next(kind for kind in NAMES if f"{{{kind}}}" in before)
+        names = self._names(count, rng) if kind == "name" else _people(count, rng)
+        alphabet = space.alphabet
         secrets = tuple(
-            Secret(before.replace("{name}", name), value, after, string.digits)
-            for name, value in zip(names, values, strict=True)
+            Secret(before.replace(f"{{{kind}}}", name), value, after, alphabet, form)
+            for name, value in zip(names, space.draw(count, rng), strict=True)
         )
-        return TextRecords(tuple(s.prefix + s.value + s.suffix for s in secrets)), secrets
+        return TextRecords(tuple(" ".join([s.text] * self.per_record) for s in secrets)), secrets
 
     def copies(self, count: int) -> NDArray[np.int64]:
         """int64[count]: the repetition counts, over and over."""
         return np.resize(np.array(self.repetitions, dtype=np.int64), count)
+
+    def _parts(self) -> tuple[str, str, str]:
+        """What comes before the secret (with the name's slot), the secret's format, and what comes after.
+
+        Raises:
+            InputError: for a template of another make.
+        """
+        try:
+            found = slots(self.template)
+            fields = [field for _, field, _ in found if field is not None]
+            bare = [spec for _, field, spec in found if field in (*NAMES, "secret")]
+            if sum(fields.count(name) for name in NAMES) != 1 or fields[0] not in NAMES or len(fields) < 2 or any(bare):
+                raise InputError("the name or the secret is missing, or out of order")
+            slot = f"{{{fields[0]}}}"
+            head, tail = self.template.split(slot)
+            tail = tail.replace("{secret}", f"{{digits:{self.digits}}}")
+            start, end = tail.index("{"), tail.rindex("}") + 1
+            space_of(tail[start:end])
+        except InputError as error:
+            raise InputError(
+                f"Expected a template with {{name}} once, or {{person}}, and after it {{secret}} or slots such as "
+                f"{{digits:8}}, and no other braces, got template = {self.template!r}: {error}"
+            ) from None
+        return head + slot + tail[:start], tail[start:end], tail[end:]
 
     def _names(self, count: int, rng: np.random.Generator) -> list[str]:
         possible = len(string.ascii_lowercase) ** self.name_letters
@@ -84,12 +121,18 @@ class Secrets(CanaryDesign):
         return list(names)
 
 
-def _fields(template: str) -> list[str | None]:
-    """The names in braces, in order; an unnamed entry for anything that is no plain {name}."""
+def _people(count: int, rng: np.random.Generator) -> list[str]:
+    """Distinct first and last names in lower case, letters and one space alone, by faker."""
     try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError:
-        return [None]
-    if "".join(text + (f"{{{field}}}" if field is not None else "") for text, field, *_ in parts) != template:
-        return [None]
-    return [field for _, field, *_ in parts if field is not None]
+        from faker import Faker  # an extra
+    except ImportError:
+        raise InputError("The slot {person} needs the package faker; install it with: firedamp[faker].") from None
+    fake = Faker("en_US")
+    fake.seed_instance(int(rng.integers(2**32)))
+    names: dict[str, None] = {}
+    for _ in range(1000 * count):
+        if len(names) == count:
+            break
+        name = f"{fake.first_name()} {fake.last_name()}".lower()
+        names.update({name: None} if name.replace(" ", "").isalpha() else {})
+    return list(names)

@@ -47,6 +47,11 @@ class SweepTrainer(ABC):
         """What the accountant is told; None where nothing private is claimed."""
 
     @property
+    def batches(self) -> str:
+        """How batches are drawn, in a claim's words; "unknown" where nothing private is claimed."""
+        return "unknown" if self.mechanism is None else self.mechanism.sampling
+
+    @property
     def white_box(self) -> frozenset[Access]:
         """What its views grant beside the final models' answers, as configured."""
         return frozenset()
@@ -58,6 +63,14 @@ class SweepTrainer(ABC):
         Raises:
             InputError: if it adds no noise and `noise_multiplier` is not 0.
         """
+
+    def initial_view(self, dataset: Dataset) -> View | None:
+        """A view of the one model that all models start from; None where each starts from parameters of its own."""
+        return None
+
+    def outside(self) -> str:
+        """A digest of what its models depend on beside its fields, such as a file; part of every unit's key."""
+        return ""
 
     @abstractmethod
     def train(

@@ -123,7 +123,15 @@ def language_view(models: Sequence[LanguageModel], alphabet: str, chunk: int = 4
         length = texts.shape[1]
         return _ask(models, _text_scores, texts, max(1, chunk // max(1, length)), (length,))
 
-    return TextView(next_token, score, len(models), alphabet)
+    def next_token_of(rows: NDArray[np.int64], prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """int64[n] models, int64[n, length] -> log-probabilities float64[n, tokens]."""
+        answers = np.empty((len(prefixes), len(alphabet) + 1))
+        for model in np.unique(rows):
+            mine = rows == model
+            answers[mine] = _ask(models[model : model + 1], _next_scores, prefixes[mine], chunk, answers.shape[1:])[0]
+        return answers
+
+    return TextView(next_token, score, len(models), alphabet, next_token_of=next_token_of)
 
 
 def _next_scores(model: LanguageModel, prefixes: Tensor) -> Tensor:

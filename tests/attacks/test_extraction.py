@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import attacks.extraction
+import attacks.extraction.rank
+import attacks.extraction.task
 from attacks.extraction import Extraction
 from attacks.view import Access, AccessError, ArrayView, TextView
 from canaries.base import CanarySet, Secret
@@ -78,7 +79,7 @@ def brute_force(model: Table, view: TextView, secret: Secret) -> tuple[int, floa
     decoded = ""
     for _ in secret.value:
         decoded += ALPHABET[int(model.next_token(view.encode([secret.prefix + decoded]))[0].argmax()) - 1]
-    return int((each >= own - attacks.extraction.TIE).sum()), own, decoded
+    return int((each >= own - attacks.extraction.task.TIE).sum()), own, decoded
 
 
 @settings(max_examples=25, deadline=None)
@@ -96,12 +97,16 @@ def test_rank_and_decoding_are_those_of_brute_force(
     tables = [table(seed, spread, step), table(seed + 1, spread, step)]
     view = view_of(*tables)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attacks.extraction, "BLOCK", block)
+        for module in (attacks.extraction.task, attacks.extraction.rank):
+            patch.setattr(module, "BLOCK", block)
         _, evidence = Extraction().score(view, canaries, seed=0)
     for (m, model), (c, secret) in itertools.product(enumerate(tables), enumerate(canaries.secrets)):
         rank, _, decoded = brute_force(model, view, secret)
         assert evidence["exposure"][m, c] == pytest.approx(digits * np.log2(10) - np.log2(rank), abs=1e-9)
+        assert evidence["exposure_cap"][m, c] == evidence["exposure"][m, c]
+        assert evidence["exact"][m, c]
         assert evidence["guessed"][m, c] == (rank == 1)
+        assert evidence["top_100"][m, c] == (rank <= 100)
         if not step and spread:
             assert evidence["extracted"][m, c] == (decoded == secret.value)
 
@@ -135,7 +140,7 @@ def test_a_memorised_secret_is_found_with_few_queries() -> None:
     assert evidence["extracted"].all()
     assert evidence["guessed"].all()
     np.testing.assert_allclose(evidence["exposure"], np.log2(10**6))
-    both, beside = Extraction(exact_limit=10**6).score(view, few, seed=0)
+    both, beside = Extraction().score(view, few, seed=0)
     np.testing.assert_array_equal(both[:1], score)
     assert not beside["extracted"][1].any()
     assert (beside["exposure"][0] > beside["exposure"][1]).all()
@@ -179,17 +184,15 @@ def test_the_score_is_the_record_less_the_mean_of_the_canaries() -> None:
 
 def test_what_it_cannot_attack_is_named() -> None:
     canaries = Secrets().make(TEXT, 2, np.random.default_rng(0))
-    with pytest.raises(
-        InputError, match=r"exact_limit = 1000 possible secrets for an exact rank, got 10\*\*6 = 1000000"
-    ):
-        Extraction(exact_limit=1000).score(view_of(table(0)), canaries, seed=0)
     bare = CanarySet("other", canaries.ids, canaries.records, canaries.repetitions, canaries.reference)
     with pytest.raises(InputError, match="design 'other' has none"):
         Extraction().score(view_of(table(0)), bare, seed=0)
     with pytest.raises(InputError, match="got ArrayView"):
         Extraction().score(ArrayView(lambda x: np.ones((1, len(x), 1)), 1), canaries, seed=0)
-    with pytest.raises(InputError, match="exact_limit >= 1, got exact_limit = 0"):
-        Extraction(exact_limit=0)
+    with pytest.raises(InputError, match="width >= 1, got width = 0"):
+        Extraction(width=0)
+    with pytest.raises(InputError, match="outside the model's alphabet"):
+        Extraction().score(view_of(table(0)), Secrets("{name}={email:1}").make(TEXT, 1, np.random.default_rng(0)), 0)
 
 
 def test_it_asks_for_no_more_than_token_log_probabilities() -> None:

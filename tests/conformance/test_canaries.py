@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import canaries
-from canaries import Blank, CanaryDesign, Dirac, Inclusion, LowVariance, Mislabelled, UniformNoise
+from canaries import Blank, CanaryDesign, Dirac, HotPixel, Inclusion, LowVariance, Mislabelled, Natural, UniformNoise
 from canaries.errors import InputError
 from canaries.inclusion import training_set
+from canaries.passages import Passages
 from canaries.records import ArrayRecords, Dataset, GradientRecords, TextRecords
 from canaries.secrets import Secrets
 
@@ -37,9 +38,14 @@ DESIGNS = [
     UniformNoise(),
     Mislabelled(),
     LowVariance(),
+    HotPixel(),
+    HotPixel(value=-2.0, label=1),
+    Natural(),
     Secrets(),
     Dirac(),
     Dirac(norm=3.0),
+    Secrets(template="{name}: {words:1}-{card:3}", per_record=2),
+    Passages(),
 ]
 
 
@@ -123,4 +129,4 @@ def test_references_are_never_inserted(design, randomised):
 def test_secrets_stand_in_their_records(design):
     made = make(design)
     for secret, text in zip(made.secrets, made.records.texts if made.secrets else (), strict=True):
-        assert text == secret.prefix + secret.value + secret.suffix
+        assert text.startswith(secret.prefix + secret.value + secret.suffix)

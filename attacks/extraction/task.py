@@ -1,0 +1,140 @@
+"""Secrets of one shape as tokens: what every attack on secrets works on, all of them and all models in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.view import TextView, View
+from canaries.base import CanarySet
+from canaries.errors import InputError
+from canaries.spaces import Space, transitions
+
+TIE = 1e-5
+"""Log-probabilities this close, in nats, are ties: more than float32 rounding, less than any real difference."""
+
+BLOCK = 1 << 19
+"""Log-probabilities that one query may return: 4 MB. Speed and memory only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """n secrets with prefixes of one length, values of one length and one space.
+
+    Attributes:
+        columns: int64[n], which canaries they are.
+        prefix: int64[n, length].
+        value: int64[n, characters], the true secrets.
+        space: all values that they might have had.
+        after: int64[states, tokens], the state after each token, -1 where it may not follow.
+        symbols: int64[k], the tokens that may follow anywhere.
+    """
+
+    columns: NDArray[np.int64]
+    prefix: NDArray[np.int64]
+    value: NDArray[np.int64]
+    space: Space
+    after: NDArray[np.int64]
+    symbols: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def final(self) -> NDArray[np.bool_]:
+        """bool[states]: where a value is complete."""
+        return np.asarray((self.after < 0).all(axis=1))
+
+    def walk(self, view: TextView) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """For each character of the values: what every model says there, [models, n, tokens], and the true token [n].
+
+        The models are told the true characters before it, so whatever a decoder would do on the way to the true value
+        can be read off without decoding.
+        """
+        text = np.concatenate([self.prefix, self.value], axis=1)
+        for level in range(self.value.shape[1]):
+            yield view.next_token_log_probabilities(text[:, : self.prefix.shape[1] + level]), self.value[:, level]
+
+    def truth(self, view: TextView) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """float64[models, n]: log-probability of the true values; bool[models, n]: greedy decoding finds them.
+
+        Greedy decoding gives a secret exactly if, and only if, each of its characters is the most likely one after
+        those before it. A tie is no extraction.
+        """
+        total = np.zeros((view.models, len(self)))
+        greedy = np.ones(total.shape, dtype=bool)
+        for answer, token in self.walk(view):
+            here = np.arange(len(self)), token
+            chosen = answer[:, *here]
+            total += chosen
+            answer[:, *here] = -np.inf
+            greedy &= chosen > answer.max(axis=2)
+        return total, greedy
+
+    def pairs(self, view: TextView) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64[models * n] twice: the model and the secret of each pair, model by model."""
+        return np.repeat(np.arange(view.models), len(self)), np.tile(np.arange(len(self)), view.models)
+
+
+def tasks(view: View, canaries: CanarySet, attack: str) -> tuple[TextView, list[Task]]:
+    """The view, and the canaries' secrets, those of one shape together.
+
+    Raises:
+        InputError: if the canaries have no secrets, the view is of no language model, or it does not know a character.
+    """
+    text = language(view, attack)
+    if not canaries.secrets:
+        raise InputError(f"Attack '{attack}' needs canaries with secrets; design '{canaries.design}' has none.")
+    groups: dict[tuple[int, int, str, str], list[int]] = {}
+    for column, s in enumerate(canaries.secrets):
+        groups.setdefault((len(s.prefix), len(s.value), s.alphabet, s.form), []).append(column)
+    return text, [_task(text, canaries, np.array(columns)) for columns in groups.values()]
+
+
+def language(view: View, attack: str) -> TextView:
+    """The view, if it is of language models.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not isinstance(view, TextView):
+        raise InputError(f"Attack '{attack}' needs a view of language models, got {type(view).__name__}.")
+    return view
+
+
+def record_score(view: View, canaries: CanarySet) -> NDArray[np.float64]:
+    """float64[models, canaries]: log-probability of each whole record less the model's mean over all canaries, in nats.
+
+    The record shows membership better than the value alone, for a model learns the name too; the mean makes models
+    comparable.
+    """
+    record = -view.loss(canaries.records)
+    return record - record.mean(axis=1, keepdims=True)
+
+
+def ask(
+    view: TextView, models: NDArray[np.int64], prefixes: NDArray[np.int64], symbols: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """float64[n, k]: log-probability of each symbol, by model models[i] after prefixes[i]; in portions."""
+    answers = np.empty((len(prefixes), len(symbols)))
+    size = max(1, BLOCK // (len(view.alphabet) + 1))
+    for i in range(0, len(prefixes), size):
+        answers[i : i + size] = view.next_token_of(models[i : i + size], prefixes[i : i + size])[:, symbols]
+    return answers
+
+
+def _task(view: TextView, canaries: CanarySet, columns: NDArray[np.int64]) -> Task:
+    secrets = [canaries.secrets[c] for c in columns]
+    space = secrets[0].space
+    after = transitions(space, view.alphabet)
+    return Task(
+        columns=columns,
+        prefix=view.encode([s.prefix for s in secrets]),
+        value=view.encode([s.value for s in secrets]),
+        space=space,
+        after=after,
+        symbols=np.flatnonzero((after >= 0).any(axis=0)),
+    )
