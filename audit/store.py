@@ -130,6 +130,10 @@ class RunDirectory:
         """Write `document` as JSON under `name`, whole; infinities are written as the string "inf"."""
         return self._write(name, json.dumps(jsonable(document), indent=1, sort_keys=False, allow_nan=False) + "\n")
 
+    def write_text(self, name: str, text: str) -> Path:
+        """Write `text` under `name`, whole."""
+        return self._write(name, text)
+
     def _facts(self, audit: str, unit: str) -> Path:
         return self.path / "models" / audit / f"{unit}.json"
 
