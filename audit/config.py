@@ -50,12 +50,15 @@ class CanaryPlan(Table):
         count: canaries that a coin may insert.
         references: canaries that are never inserted, the negative control.
         randomise: "canary": each (model, canary) has a fair coin; "model": each model has all or none.
+        sets: how many sets of canaries are drawn; model i gets set i modulo this. With as many sets as models no two
+            models share a secret, so that intervals over models and secrets are honest and bounds are sharper.
     """
 
     design: DesignField
     count: int = Field(ge=1)
     references: int = Field(default=16, ge=0)
     randomise: Literal["canary", "model"] = "canary"
+    sets: int = Field(default=1, ge=1)
 
 
 class AuditPlan(Table):

@@ -113,10 +113,10 @@ def curve_of(mechanism: DPSGD, copies: int = 1, adjacency: str = ADD_OR_REMOVE_O
         ).self_compose(steps)
         for steps, rate in mechanism.phases
     ]
-    return _polygon(reduce(lambda one, other: one.compose(other), phases))
+    return polygon(reduce(lambda one, other: one.compose(other), phases))
 
 
-def _polygon(distribution: pld.PrivacyLossDistribution) -> LossCurve:
+def polygon(distribution: pld.PrivacyLossDistribution) -> LossCurve:
     """The rates of "privacy loss at least l" for every l: the corners of the trade-off curve (Neyman, Pearson)."""
     pmf = distribution._pmf_remove.to_dense_pmf()
     inside = np.asarray(pmf._probs, dtype=np.float64)[::-1]

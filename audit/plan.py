@@ -55,16 +55,21 @@ class AuditWork:
     Attributes:
         plan: the experiment's table.
         dataset: what it trains on.
-        canaries: what is planted.
+        sets: what is planted; model i gets set i modulo their number.
         attack_seed: the seed of every attack.
         cells: one for each epsilon.
     """
 
     plan: AuditPlan
     dataset: Dataset
-    canaries: CanarySet
+    sets: tuple[CanarySet, ...]
     attack_seed: int
     cells: tuple[CellPlan, ...]
+
+    def digest(self) -> str:
+        """SHA-256 of all sets of canaries."""
+        digests = [canaries.digest() for canaries in self.sets]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def plan(experiment: Experiment, announce: Callable[[str], None] = lambda _: None) -> tuple[AuditWork, ...]:
@@ -81,32 +86,37 @@ def _audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str], N
     seed = derive_seed(experiment.seed, audit.name)
     dataset = audit.data.load(derive_seed(seed, "data"))
     design = audit.canaries
-    canaries = design.design.make(dataset, design.count, generator(seed, "canaries"), design.references)
-    audit.trainer.with_noise(0.0).check(dataset, canaries)
+    sets = tuple(
+        design.design.make(dataset, design.count, generator(seed, "canaries", *([i] if i else [])), design.references)
+        for i in range(min(design.sets, audit.models))
+    )
+    for canaries in sets:
+        audit.trainer.with_noise(0.0).check(dataset, canaries)
     cells = []
     for epsilon in experiment.all_epsilons:
         announce(f"{audit.name}: accounting for epsilon {epsilon:g}")
-        cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(seed, f"epsilon {epsilon!r}")))
-    return AuditWork(audit, dataset, canaries, derive_seed(seed, "attacks"), tuple(cells))
+        cells.append(_cell(experiment, audit, dataset, sets, epsilon, derive_seed(seed, f"epsilon {epsilon!r}")))
+    return AuditWork(audit, dataset, sets, derive_seed(seed, "attacks"), tuple(cells))
 
 
 def _cell(
-    experiment: Experiment, audit: AuditPlan, dataset: Dataset, canaries: CanarySet, epsilon: float, seed: int
+    experiment: Experiment, audit: AuditPlan, dataset: Dataset, sets: tuple[CanarySet, ...], epsilon: float, seed: int
 ) -> CellPlan:
     unit = "text" if audit.data.kind == "text" else "record"
     trainer, claim = _claim(experiment, audit.trainer, epsilon, unit)
-    inclusion = Inclusion.draw(canaries, audit.models, audit.canaries.randomise, derive_seed(seed, "coins"))
+    inclusion = Inclusion.draw(sets[0], audit.models, audit.canaries.randomise, derive_seed(seed, "coins"))
     seeds = tuple(derive_seed(seed, "model", i) for i in range(audit.models))
     common = {
         "schema": SCHEMA_VERSION,
         "data": dataset.digest(),
-        "canaries": canaries.digest(),
         "trainer": registry.identity(trainer),
         "attacks": [registry.identity(attack) for attack in audit.attacks],
         "attack seed": derive_seed(derive_seed(experiment.seed, audit.name), "attacks"),
     }
+    digests = [canaries.digest() for canaries in sets]
     units = tuple(
-        _key(common | {"member": inclusion.member[i].tolist(), "seed": seeds[i]}) for i in range(audit.models)
+        _key(common | {"canaries": digests[i % len(sets)], "member": inclusion.member[i].tolist(), "seed": seeds[i]})
+        for i in range(audit.models)
     )
     return CellPlan(audit.name, claim, trainer, inclusion, seeds, units)
 
