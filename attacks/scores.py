@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,8 @@ class Scores:
         space: float64[canaries], how many equally likely secrets there were; 1 where there is no secret.
         evidence: further arrays [models, canaries] by name.
         secret_set: int64[models]: models with equal numbers hold the same secrets; None where all do.
+        calibrated: whether other models' coins are in the scores: "no"; "held-out", coins of models that are not among
+            these; "leave-one-out", coins of each other, and then no bound may rest on them (`attacks.cross_model`).
     """
 
     ids: tuple[str, ...]
@@ -56,6 +58,7 @@ class Scores:
     randomised: Randomised
     space: NDArray[np.float64]
     evidence: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    calibrated: Literal["no", "held-out", "leave-one-out"] = "no"
     secret_set: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
@@ -154,7 +157,10 @@ class Scores:
         over models, shrunk by the share of the means' variance that chance within canaries does not explain
         (James, Stein 1961): with two models a mean is mostly its own members' signal, with many it is not. It uses
         scores alone, never coins, so what is proven for guesses made from scores holds for guesses made from these.
+        Scores that are calibrated on other models are left as they are: that has been seen to.
         """
+        if self.calibrated != "no":
+            return self
         finite = np.isfinite(self.score)
         scale = np.abs(self.score, where=finite, out=np.zeros_like(self.score)).max(initial=0)
         if self.models < 2 or len(self.ids) < 2 or scale == 0:

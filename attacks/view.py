@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.record import GradientRecord
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Records, TextRecords
 
@@ -20,18 +22,72 @@ class Access(enum.StrEnum):
     LOSS = "loss"
     PROBABILITIES = "probabilities"
     TOKEN_LOG_PROBABILITIES = "token-log-probabilities"
+    WEIGHTS = "weights"
+    CHECKPOINTS = "checkpoints"
+    GRADIENTS = "gradients"
 
+
+ANSWERS = frozenset({Access.LABELS, Access.LOSS, Access.PROBABILITIES, Access.TOKEN_LOG_PROBABILITIES})
+"""What can be asked of a final model from outside."""
+
+WHITE_BOX = frozenset({Access.WEIGHTS, Access.CHECKPOINTS, Access.GRADIENTS})
+"""What must be released or recorded besides: the trainer's configuration decides."""
 
 GRANTS: dict[Access, frozenset[Access]] = {
     Access.LABELS: frozenset({Access.LABELS}),
     Access.LOSS: frozenset({Access.LOSS}),
     Access.PROBABILITIES: frozenset({Access.PROBABILITIES, Access.LOSS, Access.LABELS}),
     Access.TOKEN_LOG_PROBABILITIES: frozenset({Access.TOKEN_LOG_PROBABILITIES, Access.LOSS}),
+    Access.WEIGHTS: ANSWERS | {Access.WEIGHTS},
+    Access.CHECKPOINTS: ANSWERS | {Access.WEIGHTS, Access.CHECKPOINTS},
+    Access.GRADIENTS: ANSWERS | WHITE_BOX,
 }
 
 
 class AccessError(PermissionError):
     """An attack asked a view for more than its access level grants."""
+
+
+@dataclass(frozen=True, eq=False)
+class WhiteBox:
+    """What training leaves beside the final models' answers.
+
+    Attributes:
+        parameters: float[models, size], the final parameters, in the module's order.
+        initial: float[models, size], those that training began with.
+        movement: records -> float64[models, n]; see `View.movement`.
+        checkpoints: views of the models after some of the steps (1, 2, ...), by step.
+        record: the gradient record, where one was kept.
+    """
+
+    parameters: NDArray[np.floating]
+    initial: NDArray[np.floating]
+    movement: Callable[[Records], NDArray[np.floating]]
+    checkpoints: Mapping[int, View] = field(default_factory=dict)
+    record: GradientRecord | None = None
+
+    @property
+    def grants(self) -> frozenset[Access]:
+        """The kinds of answer that this can give."""
+        kept = {Access.CHECKPOINTS: bool(self.checkpoints), Access.GRADIENTS: self.record is not None}
+        return frozenset({Access.WEIGHTS, *(access for access, there in kept.items() if there)})
+
+    @property
+    def access(self) -> Access:
+        """The level that grants all of it."""
+        order = (Access.GRADIENTS, Access.CHECKPOINTS, Access.WEIGHTS)
+        return next(access for access in order if access in self.grants)
+
+    def limited(self, access: Access) -> WhiteBox | None:
+        """What of it a lower access level may hold."""
+        granted = GRANTS[access]
+        if Access.WEIGHTS not in granted:
+            return None
+        return replace(
+            self,
+            checkpoints=self.checkpoints if Access.CHECKPOINTS in granted else {},
+            record=self.record if Access.GRADIENTS in granted else None,
+        )
 
 
 class View:
@@ -40,13 +96,27 @@ class View:
     Attributes:
         models: how many models answer; every answer has them as its leading axis.
         access: what was granted.
-        queries: records sent to each model so far.
+        queries: records sent to each model so far, checkpoints included.
+
+    Class attributes:
+        answers: what models of this kind can answer at all.
     """
+
+    answers: ClassVar[frozenset[Access]] = ANSWERS
 
     def __init__(self, models: int, access: Access) -> None:
         self.models = models
         self.access = access
         self.queries = 0
+        self._white_box: WhiteBox | None = None
+        self._counts_for: View | None = None
+
+    def opened(self, white_box: WhiteBox) -> Self:
+        """A fresh view of the same models that grants what `white_box` holds as well."""
+        opened = self._fresh()
+        opened._white_box = white_box
+        opened.access = white_box.access
+        return opened
 
     def grant(self, access: Access) -> Self:
         """A fresh view of the same models at a lower access level, with its own count of queries.
@@ -55,19 +125,68 @@ class View:
             AccessError: if this view does not itself hold `access`.
         """
         self._require(access)
-        granted = object.__new__(type(self))
-        granted.__dict__.update(self.__dict__, access=access, queries=0)
+        granted = self._fresh()
+        granted.access = access
+        granted._white_box = self._white_box and self._white_box.limited(access)
         return granted
+
+    def _fresh(self) -> Self:
+        fresh = object.__new__(type(self))
+        fresh.__dict__.update(self.__dict__, queries=0)
+        return fresh
 
     def loss(self, records: Records) -> NDArray[np.float64]:
         """float64[models, n]: the loss of each record, in nats. Needs LOSS."""
         raise NotImplementedError
 
+    def parameters(self) -> NDArray[np.floating]:
+        """float[models, size]: the final parameters, in the module's order. Needs WEIGHTS."""
+        return self._opened(Access.WEIGHTS).parameters
+
+    def initial_parameters(self) -> NDArray[np.floating]:
+        """float[models, size]: those that training began with. Needs WEIGHTS."""
+        return self._opened(Access.WEIGHTS).initial
+
+    def movement(self, records: Records) -> NDArray[np.float64]:
+        """float64[models, n]: how far training moved the parameters against each record's gradient. Needs WEIGHTS.
+
+        The inner product of initial less final parameters with the record's clipped gradient at the final parameters.
+        """
+        white_box = self._opened(Access.WEIGHTS, len(records))
+        return np.asarray(white_box.movement(records), dtype=np.float64)
+
+    def checkpoints(self) -> dict[int, View]:
+        """Views of the models after some of the steps (1, 2, ...), by step. Needs CHECKPOINTS.
+
+        Each grants what the final model answers, and its weights; its queries count for this view as well.
+        """
+        found = {step: view._fresh() for step, view in self._opened(Access.CHECKPOINTS).checkpoints.items()}
+        for view in found.values():
+            view._counts_for = self
+        return found
+
+    def gradient_record(self) -> GradientRecord:
+        """The gradient record. Needs GRADIENTS."""
+        record = self._opened(Access.GRADIENTS).record
+        assert record is not None
+        return record
+
+    def _opened(self, access: Access, queries: int = 0) -> WhiteBox:
+        self._require(access, queries)
+        assert self._white_box is not None
+        return self._white_box
+
     def _require(self, access: Access, queries: int = 0) -> None:
-        if access not in GRANTS[self.access]:
-            allowed = ", ".join(sorted(GRANTS[self.access]))
+        held = self.answers | (self._white_box.grants if self._white_box else frozenset())
+        if access not in GRANTS[self.access] & held:
+            allowed = ", ".join(sorted(GRANTS[self.access] & held))
             raise AccessError(f"This view grants {allowed}; the attack asked for {access}.")
+        self._count(queries)
+
+    def _count(self, queries: int) -> None:
         self.queries += queries
+        if self._counts_for is not None:
+            self._counts_for._count(queries)
 
 
 class ArrayView(View):
@@ -77,16 +196,22 @@ class ArrayView(View):
         query: float32[n, ...] -> float64[models, n, classes], rows summing to one.
         models: how many models answer.
         access: what is granted, at most PROBABILITIES.
+        query_each: float32[models, n, ...] -> float64[models, n, classes], where model i answers x[i] alone; None asks
+            `query` and throws the other models' answers away.
     """
+
+    answers: ClassVar[frozenset[Access]] = GRANTS[Access.PROBABILITIES]
 
     def __init__(
         self,
         query: Callable[[NDArray[np.float32]], NDArray[np.floating]],
         models: int,
         access: Access = Access.PROBABILITIES,
+        query_each: Callable[[NDArray[np.float32]], NDArray[np.floating]] | None = None,
     ) -> None:
         super().__init__(models, access)
         self._query = query
+        self._query_each = query_each
 
     def probabilities(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """float64[models, n, classes]. Needs PROBABILITIES.
@@ -101,6 +226,23 @@ class ArrayView(View):
         """int64[models, n]: the most probable class. Needs LABELS."""
         self._require(Access.LABELS, len(x))
         return self._ask(x).argmax(axis=2)
+
+    def labels_each(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
+        """int64[models, n]: model i's labels of its own records x[i]; n queries of each. Needs LABELS.
+
+        Args:
+            x: float32[models, n, ...].
+
+        Raises:
+            InputError: where x holds records for another number of models.
+        """
+        self._require(Access.LABELS)
+        if x.ndim < 3 or len(x) != self.models:
+            raise InputError(f"Expected records of shape [{self.models}, n, ...], got {x.shape}.")
+        self.queries += x.shape[1]
+        if self._query_each is None:
+            return np.stack([self._ask(own)[i].argmax(axis=1) for i, own in enumerate(x)])
+        return self._checked(self._query_each(x), x.shape[1]).argmax(axis=2)
 
     def loss(self, records: Records) -> NDArray[np.float64]:
         """float64[models, n]: cross-entropy in nats. Needs LOSS."""
@@ -117,10 +259,13 @@ class ArrayView(View):
         return -np.log(np.maximum(p, 1e-300))
 
     def _ask(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        answer = np.asarray(self._query(x), dtype=np.float64)
-        if answer.ndim != 3 or answer.shape[:2] != (self.models, len(x)):
+        return self._checked(self._query(x), len(x))
+
+    def _checked(self, given: NDArray[np.floating], records: int) -> NDArray[np.float64]:
+        answer = np.asarray(given, dtype=np.float64)
+        if answer.ndim != 3 or answer.shape[:2] != (self.models, records):
             raise InputError(
-                f"Expected class probabilities of shape [{self.models}, {len(x)}, classes], got {answer.shape}."
+                f"Expected class probabilities of shape [{self.models}, {records}, classes], got {answer.shape}."
             )
         if not np.all(answer >= 0) or not np.allclose(answer.sum(axis=2), 1, atol=1e-3):
             raise InputError("Expected class probabilities that are at least 0 and sum to 1 for every record.")
@@ -134,6 +279,8 @@ class LossView(View):
         query: records -> float64[models, n], losses in nats.
         models: how many models answer.
     """
+
+    answers: ClassVar[frozenset[Access]] = GRANTS[Access.LOSS]
 
     def __init__(self, query: Callable[[Records], NDArray[np.floating]], models: int) -> None:
         super().__init__(models, Access.LOSS)
@@ -168,6 +315,8 @@ class TextView(View):
         next_token_of: (int64[n] models, int64[n, length]) -> float64[n, tokens], one model asked about each prefix.
             Speed only: without it all models are asked about all prefixes.
     """
+
+    answers: ClassVar[frozenset[Access]] = GRANTS[Access.TOKEN_LOG_PROBABILITIES]
 
     def __init__(
         self,

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from audit.api import AuditResult, bound, run
 from audit.bounds import Bound, Estimate
 from audit.claim import Claim
+from audit.claim_test import p_value
+from audit.mechanism import DPSGD
+from audit.membership import membership_metrics
 from audit.policy import Policy
 from audit.results import Outcome, Verdict
 from audit.runs import load_result
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from audit.sweeping import sweep
 
 __all__ = [
+    "DPSGD",
     "AuditResult",
     "Bound",
     "Claim",
@@ -28,6 +32,8 @@ __all__ = [
     "Verdict",
     "bound",
     "load_result",
+    "membership_metrics",
+    "p_value",
     "read_scores",
     "run",
     "sweep",

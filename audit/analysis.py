@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from attacks.base import Attack
+from attacks.cross_model import CrossModel, held_out, leave_one_out
 from attacks.scores import Scores
 from audit.bounds import Bound
 from audit.claim import Claim
 from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.estimators.base import Estimator
-from audit.metrics import association_p_value, auc_interval, extraction
+from audit.membership import membership_metrics
+from audit.metrics import association_p_value, extraction
 from audit.policy import Policy
 from audit.results import AttackResult, CellResult, Interval, RunResult
 from audit.verdict import CONTROL_ALARM, judge, overall, read_controls
@@ -45,6 +48,8 @@ class CellScores:
         queries: records that each attack sent to each model.
         utility: float64[models] by name.
         estimators: what turns these scores into bounds.
+        held_out: by attack, the scores that bounds, tests and controls are taken from, where `scores` were calibrated
+            on each other's coins and are for describing the attack alone.
     """
 
     audit: str
@@ -55,20 +60,40 @@ class CellScores:
     queries: dict[str, float]
     utility: dict[str, Sequence[float]]
     estimators: tuple[Estimator, ...]
+    held_out: dict[AttackKind, Scores] = field(default_factory=dict)
 
     @property
     def models_done(self) -> int:
         """How many models were scored."""
         return max((scores.models for scores in self.scores.values()), default=0)
 
+    def proving(self, kind: AttackKind) -> Scores:
+        """The scores of an attack that may prove something, references left out."""
+        scores = self.held_out.get(kind, self.scores[kind])
+        return scores.select(~scores.reference)
+
     def pairs(self) -> list[tuple[AttackKind, Scores, Estimator]]:
         """Every attack with every estimator that can use its scores."""
         return [
             (kind, scores, estimator)
-            for kind, scores in self.scores.items()
+            for kind, scores in ((kind, self.proving(kind)) for kind in self.scores)
             for estimator in self.estimators
-            if estimator.inapplicable(scores.select(~scores.reference)) is None
+            if estimator.inapplicable(scores) is None
         ]
+
+
+def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> dict[str, dict[AttackKind, Scores]]:
+    """The fields `scores` and `held_out` of `CellScores`, from what each attack saw in each model.
+
+    Attacks that compare models are calibrated leave-one-out to describe them, and on held-out models to prove
+    something; what each of the two is good for stands in `attacks.cross_model`.
+    """
+    return {
+        "scores": {kind: leave_one_out(attack, seen) for kind, (attack, seen) in attacks.items()},
+        "held_out": {
+            kind: held_out(attack, seen) for kind, (attack, seen) in attacks.items() if isinstance(attack, CrossModel)
+        },
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +162,11 @@ def _adjusted(attacked: list[list[AttackResult]], family: int) -> list[list[Atta
 def _attack(
     run: RunScores, cell: CellScores, kind: AttackKind, scores: Scores, confidence: float, paid: tuple[str, ...]
 ) -> AttackResult:
-    planted, references = scores.select(~scores.reference), scores.select(scores.reference)
+    proving = cell.held_out.get(kind, scores)
+    planted, references = cell.proving(kind), proving.select(proving.reference)
+    if proving.calibrated == "held-out":
+        paid = (f"calibration on {scores.models - planted.models} other models, which are not scored", *paid)
+    described = membership_metrics(scores, run.seed)
     control = cell.claim.is_control
     bounds: list[Bound] = [
         estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid)
@@ -152,7 +181,8 @@ def _attack(
         access=kind.access,
         queries=cell.queries.get(kind.name, math.nan),
         scores=scores,
-        auc=auc_interval(planted, run.seed),
+        auc=described.auc,
+        tpr_at=described.tpr_at,
         bounds=tuple(bounds),
         seen_p=association_p_value(planted),
         reference_p=association_p_value(references) if references.ids else None,

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from attacks.base import Attack
 from attacks.scores import Observations, Scores
+from attacks.view import WHITE_BOX
 from audit import registry
-from audit.analysis import AttackKind, CellScores, RunScores, analyse
+from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate
 from audit.bounds import Bound
 from audit.claim import Claim
 from audit.defaults import default_estimators
@@ -121,6 +122,12 @@ def run(
     for attack in attacks:
         if canaries.kind not in attack.kinds:
             raise InputError(f"Attack '{attack.name}' cannot attack {canaries.kind} canaries.")
+        if attack.access in WHITE_BOX:
+            raise InputError(
+                f"Attack '{attack.name}' needs access to {attack.access}; a training function gives answers alone."
+            )
+    if canaries.kind == "gradient":
+        raise InputError(f"Canaries '{canaries.name}' are gradients, and a training function takes records alone.")
     name = getattr(train, "__name__", "pipeline")
     pipelines = [(claim, train)]
     if control is not None:
@@ -230,7 +237,8 @@ def _cell(
     estimators: Sequence[Estimator] | None,
     confidence: float,
 ) -> CellScores:
-    scores, queries = {}, {}
+    scores: dict[AttackKind, tuple[Attack, Scores]] = {}
+    queries = {}
     for position, attack in enumerate(attacks):
         seen = [observed[position] for observed, _ in measured]
         together = Observations(
@@ -239,19 +247,19 @@ def _cell(
             evidence={name: np.concatenate([one.evidence[name] for one in seen]) for name in seen[0].evidence},
         )
         kind = AttackKind(attack.name, attack.family, attack.access.value)
-        scores[kind] = Scores.join(together, canaries, inclusion)
+        scores[kind] = attack, Scores.join(together, canaries, inclusion)
         queries[attack.name] = float(seen[0].queries)
     if estimators is None:
-        estimators = default_estimators(next(iter(scores.values())), claim.delta, confidence)
+        estimators = default_estimators(next(iter(scores.values()))[1], claim.delta, confidence)
     return CellScores(
         audit=name,
         claim=claim,
         noise_multiplier=None,
         models_planned=models,
-        scores=scores,
         queries=queries,
         utility={name: [utility[name] for _, utility in measured] for name in measured[0][1]},
         estimators=tuple(estimators),
+        **calibrate(scores),
     )
 
 

@@ -19,7 +19,7 @@ class Claim:
         delta: in [0, 1).
         unit: what one neighbour adds or removes: "record", "text", "user", ...
         adjacency: "add-or-remove-one" or "replace-one".
-        sampling: how batches are drawn: "poisson", "full-batch", "shuffled" or "unknown".
+        sampling: how batches are drawn: "poisson", "full-batch", "unknown", or other words.
         accountant: who computed it: "pld", "opacus-prv", "stated", ...
         mechanism: what is claimed to have been run; the test of the claim then uses its whole trade-off curve.
 

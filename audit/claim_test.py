@@ -14,6 +14,7 @@ import numpy as np
 
 from attacks.scores import Scores
 from audit.claim import Claim
+from audit.estimators.base import LEAVE_ONE_OUT
 from audit.estimators.calibrated import calibrated_p_value, draws_for, epsilon_delta_statistic, gaussian_statistic
 from audit.estimators.calibrated_epsilon_delta import invert_epsilon_delta
 from audit.estimators.coins import FAIR_COINS, needs_coins, ordered_coins, right_guesses
@@ -70,7 +71,12 @@ def claim_test(scores: Scores, claim: Claim, *, seed: int = 0, level: float = 0.
         claim: a claim that claims nothing has p-value 1.
         seed: of ties and of the simulation.
         level: what the p-value will be compared with; the simulation is made fine enough for it.
+
+    Raises:
+        InputError: for scores that were made from each other's coins.
     """
+    if scores.calibrated == "leave-one-out":
+        raise InputError(LEAVE_ONE_OUT)
     scores = scores.select(~scores.reference)
     if not scores.ids:
         return None

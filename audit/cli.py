@@ -135,7 +135,14 @@ def gate(
 def bound(
     scores: Annotated[Path, typer.Argument(help="CSV or Parquet, columns score and member.", metavar="SCORES")],
     delta: Annotated[float, typer.Option("--delta", help="What the bound is stated at.")],
-    epsilon: Annotated[float | None, typer.Option("--epsilon", help="The claim to hold the bound against.")] = None,
+    epsilon: Annotated[float | None, typer.Option("--epsilon", help="The claim to hold the scores against.")] = None,
+    noise_multiplier: Annotated[
+        float | None, typer.Option("--noise-multiplier", help="Or claim DP-SGD: its noise, in clipping norms.")
+    ] = None,
+    sample_rate: Annotated[
+        float | None, typer.Option("--sample-rate", help="Of Poisson sampling; 1, full batch, by default.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Of the claimed DP-SGD.")] = None,
     confidence: Annotated[float, typer.Option("--confidence", help="Of each bound by itself.")] = 0.95,
     estimator: Annotated[str | None, typer.Option("--estimator", help="By default what fits the scores.")] = None,
     manifest: Annotated[
@@ -149,11 +156,10 @@ def bound(
     One row per score: `score` (higher = more likely a member), `member` (0/1 or true/false) and, where there are
     several, `model` and `canary`.
     """
-    from audit.claim import Claim
-    from audit.score_audit import audit_scores
+    from audit.score_audit import audit_scores, stated_claim
     from audit.score_files import read_scores
 
-    claim = None if epsilon is None else Claim(epsilon, delta)
+    claim = stated_claim(delta, epsilon, noise_multiplier, sample_rate, steps)
     found = audit_scores(read_scores(scores, manifest), delta, confidence, estimator, claim, seed)
     if as_json:
         _print_json(found.document())
@@ -224,7 +230,7 @@ def list_plugins(as_json: Json = False) -> int:
     for label, plugins in found.items():
         console.print(f"[bold]{label}s[/bold]")
         for name, line in plugins.items():
-            console.print(f"  [cyan]{name:<18}[/cyan] {line}", highlight=False)
+            console.print(f"  [cyan]{name:<22}[/cyan] {line}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -248,6 +254,8 @@ def common(
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit. Mistakes in the input become one sentence and exit code 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--json"] and "--version" not in arguments:
+        arguments.append(arguments.pop(0))  # Each command has the option itself.
     try:
         code = app(args=arguments, prog_name="firedamp", standalone_mode=False)
     except TyperException as error:
@@ -257,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         code = _fail(f"Cannot read or write: {error}.", "--json" in arguments)
     except (KeyboardInterrupt, typer.Abort):
-        code = exit_codes.INTERRUPTED
+        code = _fail("Interrupted.", "--json" in arguments, exit_codes.INTERRUPTED)
     except Exception as error:
         traceback.print_exc()
         code = _fail(f"{type(error).__name__}: {error}", "--json" in arguments, exit_codes.CRASHED)

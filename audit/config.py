@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from attacks.base import Attack
+from attacks.view import WHITE_BOX, Access
 from audit import registry
 from audit.estimators.base import Estimator
 from audit.policy import Policy
@@ -33,6 +34,11 @@ AttackField = Annotated[Attack, *_plugin(registry.ATTACKS)]
 EstimatorField = Annotated[Estimator, *_plugin(registry.ESTIMATORS)]
 TrainerField = Annotated[SweepTrainer, *_plugin(registry.TRAINERS)]
 DatasetField = Annotated[DatasetSource, *_plugin(registry.DATASETS)]
+RELEASED_BY = {
+    Access.WEIGHTS: 'record = "weights"',
+    Access.CHECKPOINTS: "checkpoint_every = 1",
+    Access.GRADIENTS: 'record = "gradients"',
+}
 Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=True)]
 
 
@@ -85,7 +91,7 @@ class AuditPlan(Table):
     @model_validator(mode="after")
     def _consistent(self) -> AuditPlan:
         kind = self.canaries.design.kind
-        if self.data.kind != kind:
+        if kind not in (self.data.kind, "gradient"):
             raise InputError(
                 f"canary design '{self.canaries.design.name}' makes {kind} records, "
                 f"data set '{self.data.name}' holds {self.data.kind} records."
@@ -93,6 +99,11 @@ class AuditPlan(Table):
         for attack in self.attacks:
             if kind not in attack.kinds:
                 raise InputError(f"attack '{attack.name}' cannot attack {kind} canaries.")
+            if attack.access in WHITE_BOX - self.trainer.white_box:
+                raise InputError(
+                    f"attack '{attack.name}' needs access to {attack.access}, which trainer '{self.trainer.name}' does "
+                    f"not give; 'ensemble' does with {RELEASED_BY[attack.access]}."
+                )
         names = [attack.name for attack in self.attacks]
         if len(set(names)) != len(names):
             raise InputError(f"each attack may be named once, got {', '.join(names)}.")

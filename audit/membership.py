@@ -61,7 +61,8 @@ def membership_metrics(
     if not all(0 <= fpr <= 1 for fpr in fprs):
         raise InputError(f"Expected false positive rates in [0, 1], got {fprs}.")
     scores = scores.select(~scores.reference).centred()
-    found = _metrics(scores.score.ravel(), scores.member.ravel(), np.ones(scores.score.size), fprs)
+    ranking = _Ranking.of(scores.score.ravel(), scores.member.ravel())
+    found = ranking.metrics(np.ones(scores.score.size), fprs)
     rng = generator(seed, "membership bootstrap")
     axis = 0 if scores.models > 1 else 1
     shape, units = scores.score.shape, scores.score.shape[axis]
@@ -69,7 +70,7 @@ def membership_metrics(
     for i in range(resamples if units else 0):
         times = np.bincount(rng.integers(0, units, units), minlength=units).astype(np.float64)
         weight = np.broadcast_to(times[:, None] if axis == 0 else times[None, :], shape).ravel()
-        draws[i] = _metrics(scores.score.ravel(), scores.member.ravel(), weight, fprs)
+        draws[i] = ranking.metrics(weight, fprs)
     tail = (1 - confidence) / 2
     intervals = [_interval(value, column, tail) for value, column in zip(found, draws.T, strict=True)]
     advantage = intervals[1]
@@ -77,19 +78,38 @@ def membership_metrics(
     return MembershipMetrics(intervals[0], dict(zip(fprs, intervals[2:], strict=True)), accuracy, advantage)
 
 
-def _metrics(score: Floats, member: NDArray[np.bool_], weight: Floats, fprs: tuple[float, ...]) -> Floats:
-    """AUC, advantage and TPRs of weighted scores, each float[n]; NaN where a side has no weight."""
-    inside, outside = weight[member].sum(), weight[~member].sum()
-    if not inside or not outside:
-        return np.full(2 + len(fprs), math.nan)
-    order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)
-    tpr = np.append(0.0, np.cumsum(np.where(member, weight, 0.0)[order])[last] / inside)
-    fpr = np.append(0.0, np.cumsum(np.where(member, 0.0, weight)[order])[last] / outside)
-    auc = float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
-    at = [tpr[fpr <= limit + 1e-12].max() for limit in fprs]
-    return np.array([auc, (tpr - fpr).max(), *at])
+@dataclass(frozen=True, eq=False)
+class _Ranking:
+    """Scores from the highest to the lowest: sorted once, weighted often.
+
+    Attributes:
+        order: int[n], positions of the scores, the highest first.
+        last: bool[n], whether the next score differs.
+        member: bool[n], in that order.
+    """
+
+    order: NDArray[np.intp]
+    last: NDArray[np.bool_]
+    member: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, score: Floats, member: NDArray[np.bool_]) -> _Ranking:
+        order = np.argsort(-score, kind="stable")
+        ordered = score[order]
+        return cls(order, np.append(ordered[1:] != ordered[:-1], np.ones(min(1, score.size), bool)), member[order])
+
+    def metrics(self, weight: Floats, fprs: tuple[float, ...]) -> Floats:
+        """AUC, advantage and TPRs of weighted scores, each float[n]; NaN where a side has no weight."""
+        weight = weight[self.order]
+        ins, outs = np.where(self.member, weight, 0.0), np.where(self.member, 0.0, weight)
+        inside, outside = ins.sum(), outs.sum()
+        if not inside or not outside:
+            return np.full(2 + len(fprs), math.nan)
+        tpr = np.append(0.0, np.cumsum(ins)[self.last] / inside)
+        fpr = np.append(0.0, np.cumsum(outs)[self.last] / outside)
+        auc = float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
+        at = [tpr[fpr <= limit + 1e-12].max() for limit in fprs]
+        return np.array([auc, (tpr - fpr).max(), *at])
 
 
 def _interval(value: float, draws: Floats, tail: float) -> Interval:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from attacks.scores import Observations, Scores
 from audit import registry
 from audit.accounting import noise_multiplier
 from audit.claim import Claim
@@ -16,6 +19,7 @@ from audit.mechanism import DPSGD
 from audit.store import SCHEMA_VERSION, jsonable
 from audit.training.base import SweepTrainer
 from canaries.base import CanarySet
+from canaries.errors import InputError
 from canaries.inclusion import Inclusion
 from canaries.randomness import derive_seed, generator
 from canaries.records import Dataset
@@ -96,7 +100,22 @@ def _audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str], N
     for epsilon in experiment.all_epsilons:
         announce(f"{audit.name}: accounting for epsilon {epsilon:g}")
         cells.append(_cell(experiment, audit, dataset, sets, epsilon, derive_seed(seed, f"epsilon {epsilon!r}")))
+    _check_estimators(audit, sets[0], cells[0].inclusion)
     return AuditWork(audit, dataset, sets, derive_seed(seed, "attacks"), tuple(cells))
+
+
+def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusion) -> None:
+    """Refuse an estimator that can use the scores of no attack, before anything is trained."""
+    shape = inclusion.member.shape
+    nothing = {name: np.zeros(shape) for name in ("guessed", "reconstructed", "exposure")}
+    for estimator in audit.estimators:
+        reasons = []
+        for attack in audit.attacks:
+            evidence = nothing if attack.family == "extraction" else {}
+            scores = Scores.join(Observations(canaries.ids, np.zeros(shape), evidence), canaries, inclusion)
+            reasons.append(estimator.inapplicable(scores.select(~scores.reference)))
+        if all(reasons):
+            raise InputError(f"Estimator '{estimator.name}' cannot be used in audit '{audit.name}': {reasons[0]}")
 
 
 def _cell(
@@ -140,7 +159,7 @@ def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: 
         epsilon,
         experiment.delta,
         unit,
-        sampling=mechanism.sampling,
+        sampling=trainer.batches,
         accountant=experiment.accountant,
         mechanism=replace(mechanism, noise_multiplier=sigma) if sigma else None,
     )

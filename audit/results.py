@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +91,7 @@ class AttackResult:
         family: "membership", "label-only" or "extraction".
         access: what it was granted.
         queries: records that it sent to each model.
-        scores: its scores, references included.
+        scores: its scores, references included; where it compares models, each with all others as its reference.
         auc: membership AUC with a 95% bootstrap interval over models; NaN where one side is empty.
         bounds: one for each estimator that applies.
         seen_p: p-value of the hypothesis that canaries in and out score alike (small: the attack sees them).
@@ -99,6 +100,7 @@ class AttackResult:
         claim_test: the cell's claim held against these scores, its p-value adjusted for all such tests and all bounds
             of the run; None for a control or where no test fits.
         could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
+        tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
     """
 
     attack: str
@@ -113,6 +115,7 @@ class AttackResult:
     extraction: tuple[Extraction, ...] = ()
     claim_test: ClaimTest | None = None
     could_refute: bool = False
+    tpr_at: Mapping[float, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

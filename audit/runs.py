@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from audit import registry
-from audit.analysis import AttackKind, CellScores, RunScores, analyse, scores_from_frame
+from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate, scores_from_frame
 from audit.claim import Claim
 from audit.mechanism import DPSGD
 from audit.policy import Policy
@@ -51,9 +51,13 @@ def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> Cel
     attacks = [registry.build(registry.ATTACKS, spec) for spec in audit["attacks"]]
     frame = run.scores(audit["name"], cell["units"])
     facts = run.facts(audit["name"], cell["units"])
-    kinds = [AttackKind(attack.name, attack.family, attack.access.value) for attack in attacks]
-    scores = {
-        kind: scores_from_frame(frame[frame["attack"] == kind.name], cell["randomised"]) for kind in kinds if len(frame)
+    seen = {
+        AttackKind(attack.name, attack.family, attack.access.value): (
+            attack,
+            scores_from_frame(frame[frame["attack"] == attack.name], cell["randomised"]),
+        )
+        for attack in attacks
+        if len(frame)
     }
     claim = {**cell["claim"], "epsilon": float(cell["claim"]["epsilon"])}
     if claim.get("mechanism") is not None:
@@ -64,8 +68,8 @@ def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> Cel
         claim=Claim(**claim),
         noise_multiplier=cell["noise_multiplier"],
         models_planned=len(cell["units"]),
-        scores=scores,
         queries={name: float(count) for name, count in facts[0]["queries"].items()} if facts else {},
         utility={name: [fact["utility"][name] for fact in facts] for name in facts[0]["utility"]} if facts else {},
         estimators=tuple(registry.build(registry.ESTIMATORS, spec) for spec in audit["estimators"]),
+        **calibrate(seen),
     )

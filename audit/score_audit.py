@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from attacks.scores import Scores
 from audit import registry
-from audit.bounds import Bound
+from audit.bounds import Bound, Estimate
 from audit.claim import Claim
-from audit.claim_test import claim_test, perfect_scores
+from audit.claim_test import ClaimTest, claim_test, perfect_scores
 from audit.defaults import default_estimators, why_default
+from audit.estimates import GaussianFit, JointBeta
+from audit.estimators.independent import needs_one_canary
+from audit.mechanism import DPSGD
 from audit.metrics import association_p_value, auc_interval
+from audit.pld import pld_epsilon
 from audit.policy import Policy
 from audit.results import AttackResult, Interval, Outcome, Verdict
 from audit.verdict import CONTROL_ALARM, Controls, judge
@@ -27,12 +34,16 @@ class ScoreAudit:
         chosen_because: why these estimators.
         auc: membership AUC with its interval.
         verdict: None where nothing was claimed.
+        estimates: of epsilon; they prove nothing.
+        claim_test: the claim held against the scores; None where nothing was claimed, or an estimator asked for.
     """
 
     bounds: tuple[Bound, ...]
     chosen_because: str
     auc: Interval
     verdict: Verdict | None
+    estimates: tuple[Estimate, ...] = ()
+    claim_test: ClaimTest | None = None
 
     def document(self) -> dict[str, Any]:
         """Plain data; the headline's fields stand at the top."""
@@ -41,6 +52,8 @@ class ScoreAudit:
             "chosen_because": self.chosen_because,
             "auc": asdict(self.auc),
             "verdict": None if self.verdict is None else asdict(self.verdict),
+            "estimates": [asdict(estimate) for estimate in self.estimates],
+            "claim_test": None if self.claim_test is None else asdict(self.claim_test),
         }
 
     def text(self) -> str:
@@ -57,6 +70,13 @@ class ScoreAudit:
         if headline.corrected_for:
             lines.append("paid for: " + "; ".join(headline.corrected_for))
         lines.append(f"membership AUC {self.auc.value:.3f} [{self.auc.low:.3f}, {self.auc.high:.3f}]")
+        for estimate in self.estimates:
+            lines.append(
+                f"estimate, no bound: epsilon {estimate.epsilon:.4g} [{estimate.low:.4g}, {estimate.high:.4g}] "
+                f"by {estimate.estimator} ({estimate.caveat})"
+            )
+        if self.claim_test is not None:
+            lines.append(f"p = {self.claim_test.p_value:.3g} against {self.claim_test.against}")
         return "\n".join(lines + ([] if self.verdict is None else [str(self.verdict)]))
 
 
@@ -86,8 +106,10 @@ def audit_scores(
     bounds = tuple(chosen.bound(planted, delta, confidence, seed=seed) for chosen in estimators)
     because = why_default(planted, delta, confidence) if estimator is None else f"Estimator {estimator} was asked for."
     auc = auc_interval(planted, seed)
-    verdict = None
+    verdict = test = None
     if claim is not None:
+        if estimator is None:
+            test = claim_test(planted, claim, seed=seed, level=1 - confidence)
         references = scores.select(scores.reference)
         attack = AttackResult(
             attack="scores",
@@ -99,7 +121,7 @@ def audit_scores(
             bounds=bounds[:1],
             seen_p=association_p_value(planted),
             reference_p=association_p_value(references) if references.ids else None,
-            claim_test=claim_test(planted, claim, seed=seed, level=1 - confidence) if estimator is None else None,
+            claim_test=test,
             could_refute=estimator is None and _could_refute(planted, claim, seed, 1 - confidence),
         )
         verdict = judge(
@@ -115,7 +137,41 @@ def audit_scores(
         if not _controls(attack).seen and verdict.outcome is Outcome.INCONCLUSIVE:
             reason = f"The scores tell nothing of membership (p = {attack.seen_p:.2g}), so nothing follows from them."
             verdict = replace(verdict, reason=reason)
-    return ScoreAudit(bounds, because, auc, verdict)
+    return ScoreAudit(bounds, because, auc, verdict, _estimates(planted, delta, confidence, seed), test)
+
+
+def stated_claim(
+    delta: float, epsilon: float | None, noise_multiplier: float | None, sample_rate: float | None, steps: int | None
+) -> Claim | None:
+    """What a command line claims: an epsilon, DP-SGD by its parameters, or nothing.
+
+    Raises:
+        InputError: where both are claimed, or parameters are missing.
+    """
+    if epsilon is not None and math.isinf(epsilon):
+        raise InputError(f"Expected a finite epsilon as the claim, got {epsilon}: infinity claims nothing.")
+    if noise_multiplier is None and sample_rate is None and steps is None:
+        return None if epsilon is None else Claim(epsilon, delta)
+    if epsilon is not None:
+        raise InputError("Expected an epsilon or the parameters of DP-SGD as the claim, got both.")
+    if noise_multiplier is None or steps is None:
+        missing = "noise multiplier" if noise_multiplier is None else "number of steps"
+        raise InputError(f"Expected a noise multiplier and a number of steps of DP-SGD, got no {missing}.")
+    mechanism = DPSGD(1.0 if sample_rate is None else sample_rate, steps, noise_multiplier)
+    if not 0 < delta < 1:
+        raise InputError(f"Expected delta in (0, 1) for Gaussian noise, got {delta}.")
+    return Claim(
+        pld_epsilon(mechanism, delta), delta, sampling=mechanism.sampling, accountant="pld", mechanism=mechanism
+    )
+
+
+def _estimates(scores: Scores, delta: float, confidence: float, seed: int) -> tuple[Estimate, ...]:
+    """What may be estimated from scores of independent models."""
+    finite = np.isfinite(scores.score).all()
+    fewest = min(int(scores.member.sum()), int((~scores.member).sum()))
+    if needs_one_canary(scores) is not None or not finite or fewest < 2 or not delta > 0:
+        return ()
+    return tuple(heuristic.estimate(scores, delta, confidence, seed) for heuristic in (GaussianFit(), JointBeta()))
 
 
 def _could_refute(scores: Scores, claim: Claim, seed: int, level: float) -> bool:

@@ -2,18 +2,22 @@
 
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.blank import Blank
+from canaries.dirac import Dirac
 from canaries.inclusion import Inclusion
 from canaries.low_variance import LowVariance
 from canaries.mislabelled import Mislabelled
+from canaries.natural import Natural
 from canaries.noise import UniformNoise
 
 __all__ = [
     "Blank",
     "CanaryDesign",
     "CanarySet",
+    "Dirac",
     "Inclusion",
     "LowVariance",
     "Mislabelled",
+    "Natural",
     "Secret",
     "UniformNoise",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset, Records, TextRecords
+from canaries.records import ArrayRecords, Dataset, GradientRecords, Records, TextRecords
 from canaries.spaces import Space, space_of, uniform
 
 _uniform = lru_cache(maxsize=256)(uniform)
@@ -100,11 +100,11 @@ class CanaryDesign(ABC):
 
     Class attributes:
         name: what the configuration and the command line call it.
-        kind: the records that it makes, "array" or "text".
+        kind: the records that it makes, "array" or "text"; or "gradient", which go with data of any kind.
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["array", "text"]]
+    kind: ClassVar[Literal["array", "text", "gradient"]]
 
     @abstractmethod
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:
@@ -122,8 +122,8 @@ class CanaryDesign(ABC):
         """
         if count < 1 or references < 0:
             raise InputError(f"Expected count >= 1 and references >= 0, got {count} and {references}.")
-        wanted = ArrayRecords if self.kind == "array" else TextRecords
-        if not isinstance(dataset.train, wanted):
+        wrong = {"array": TextRecords, "text": ArrayRecords, "gradient": GradientRecords}[self.kind]
+        if isinstance(dataset.train, wrong):
             raise InputError(
                 f"Canary design '{self.name}' makes {self.kind} records, but data set '{dataset.name}' holds "
                 f"{'text' if self.kind == 'array' else 'array'} records."

@@ -1,4 +1,4 @@
-"""Records: what a model is trained on, as immutable arrays or texts, and a data set split in three."""
+"""Records: what a model is trained on, as immutable arrays, texts or gradients, and a data set split in three."""
 
 from __future__ import annotations
 
@@ -86,7 +86,54 @@ class TextRecords:
         return hashlib.sha256("\x1e".join([f"text{len(self)}", *self.texts]).encode()).hexdigest()
 
 
-Records = ArrayRecords | TextRecords
+@dataclass(frozen=True, eq=False)
+class GradientRecords:
+    """Gradients in place of records: each has one coordinate of the model's parameters and is zero elsewhere.
+
+    Which coordinate a place stands for is the trainer's to say, for it knows the model: different places have different
+    coordinates, spread over all layers.
+
+    Attributes:
+        length: float64[n], the one value that is not zero, in units of the clipping norm; its sign is the direction.
+        place: int64[n], in [0, places).
+        places: among how many places the model's coordinates are divided.
+    """
+
+    length: NDArray[np.float64]
+    place: NDArray[np.int64]
+    places: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "length", np.ascontiguousarray(self.length, dtype=np.float64))
+        object.__setattr__(self, "place", np.ascontiguousarray(self.place, dtype=np.int64))
+        if self.length.ndim != 1 or self.place.shape != self.length.shape:
+            raise InputError(f"Expected length and place of shape [n], got {self.length.shape} and {self.place.shape}.")
+        if not np.isfinite(self.length).all() or not self.length.all():
+            raise InputError("Expected finite lengths other than 0, got 0, NaN or infinity.")
+        if len(self.place) and not (0 <= int(self.place.min()) and int(self.place.max()) < self.places):
+            raise InputError(
+                f"Expected places in [0, {self.places}), got {int(self.place.min())} to {int(self.place.max())}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def take(self, index: Any) -> GradientRecords:
+        """The gradients at `index` (integers, a slice or a boolean mask)."""
+        return GradientRecords(self.length[index], self.place[index], self.places)
+
+    def repeat(self, times: NDArray[np.int64]) -> GradientRecords:
+        """Gradient i `times[i]` times over, in order."""
+        return self.take(np.repeat(np.arange(len(self)), times))
+
+    def digest(self) -> str:
+        """SHA-256 over contents."""
+        h = hashlib.sha256(f"gradient{len(self)} {self.places}".encode())
+        h.update(self.length.tobytes() + self.place.tobytes())
+        return h.hexdigest()
+
+
+Records = ArrayRecords | TextRecords | GradientRecords
 
 
 def join_records(first: Records, second: Records) -> Records:
@@ -95,6 +142,8 @@ def join_records(first: Records, second: Records) -> Records:
         return first.followed_by(second)
     if isinstance(first, TextRecords) and isinstance(second, TextRecords):
         return first.followed_by(second)
+    if isinstance(second, GradientRecords):
+        raise InputError("These canaries are gradients, not records: trainer 'ensemble' alone can train on them.")
     raise InputError(f"Cannot join {type(first).__name__} with {type(second).__name__}.")
 
 

@@ -2,15 +2,17 @@
 
     python -m experiments.coverage [--out runs/coverage] [--jobs 2] [--audits 3000] [--docs docs]
 
-Writes coverage.csv, coverage.md and coverage.png/svg, and copies of the last three to --docs. Exits with 1 if a bound
-whose assumptions hold lies above the truth significantly more often than its confidence says: over all rows, a sound
-set of estimators raises that alarm with probability FALSE_ALARM at most.
+Writes coverage.csv, coverage.md and coverage.png/svg, and copies of the last three to --docs. What --out/parts holds
+from an earlier call is kept, so an interrupted study goes on where it was; delete it to measure anew. Exits with 1 if
+a bound whose assumptions hold lies above the truth significantly more often than its confidence says: over all rows,
+a sound set of estimators raises that alarm with probability FALSE_ALARM at most.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -62,7 +64,7 @@ from experiments.laws import DELTA, RATE, STEPS, Law, all_laws, gaussian, subsam
 
 CONFIDENCE = 0.95
 FALSE_ALARM = 0.01
-EPSILONS = (1.0, 4.0, 8.0)
+EPSILONS = (1.0, 4.0, 8.0, 10.0)
 SIZES = ((100, 100), (500, 500), (2000, 2000), (100, 900))
 COINS = (200, 1000, 5000)
 SEEDS, SEEDS_LARGE = 20, 10
@@ -101,16 +103,36 @@ class Task:
     plain: Estimator | None = None
 
 
-def study(audits: int, jobs: int, epsilons: tuple[float, ...] = EPSILONS) -> pd.DataFrame:
-    """The whole table."""
-    laws = all_laws(epsilons)
-    done = joblib.Parallel(n_jobs=jobs)(joblib.delayed(measure)(task, laws) for task in tasks(audits))
-    return pd.DataFrame([asdict(row) for rows in done for row in rows])
+def study(audits: int, jobs: int, epsilons: tuple[float, ...] = EPSILONS, parts: Path | None = None) -> pd.DataFrame:
+    """The whole table; with `parts`, what that folder holds already is not measured again."""
+    laws, planned = all_laws(epsilons), tasks(audits)
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    done = []
+    for rows in parallel(joblib.delayed(_measured)(task, laws, parts) for task in planned):
+        done.append(rows)
+        print(f"{len(done)} of {len(planned)}: {rows['estimator'].iloc[0]}", file=sys.stderr, flush=True)
+    order = ["estimator", "law", "epsilon", "n_in", "n_out"]
+    return pd.concat(done).sort_values(order, ignore_index=True)
+
+
+def _measured(task: Task, laws: list[Law], parts: Path | None) -> pd.DataFrame:
+    """One task's rows, from its file where there is one."""
+    name = f"{task.estimator} {task.n_in} {task.n_out} {task.audits} of {len(laws)} laws.csv"
+    path = None if parts is None else parts / name
+    if path is not None and path.exists():
+        return pd.read_csv(path)
+    table = pd.DataFrame([asdict(row) for row in measure(task, laws)])
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        table.to_csv(unfinished, index=False)
+        os.replace(unfinished, path)
+    return table
 
 
 def tasks(audits: int) -> list[Task]:
     """The long ones first."""
-    few, some = max(1, audits // 20), max(1, audits // 5)
+    few, some = max(1, audits // 10), max(1, audits // 3)
     long = [Task(name, *size, audits) for size in SIZES[::-1] for name in CALIBRATED]
     long += [Task("calibrated-loss-curve", 500, 500, audits)]
     coins = [Task("one-run-calibrated", m // 2, m - m // 2, audits) for m in COINS]
@@ -230,7 +252,7 @@ def _gaussian(task: Task, ranks: Ranks, laws: list[Law]) -> Tabulated:
 
 
 def _epsilon_delta(task: Task, ranks: Ranks, laws: list[Law]) -> Tabulated:
-    epsilons = [*np.linspace(0, 9, 31), *(law.truth for law in laws)]
+    epsilons = [*np.linspace(0, 12, 41), *(law.truth for law in laws)]
     table = epsilon_delta_table(task.n_in, task.n_out, epsilons, DELTA, 1 - CONFIDENCE, seeds_of(task))
     return table, epsilon_delta_statistic(ranks, DELTA), lambda law: law.truth, lambda epsilon: epsilon
 
@@ -242,7 +264,7 @@ def _loss_curve(task: Task, ranks: Ranks, laws: list[Law]) -> Tabulated:
     def move(tpr: Floats, theta: float) -> Floats:
         return curve_of(DPSGD(RATE, STEPS, 1 / theta)).invert(tpr) if theta else tpr
 
-    thetas = np.unique([0.0, *np.geomspace(0.1, 1.5, 16), *map(theta_of, laws)])
+    thetas = np.unique([0.0, *np.geomspace(0.1, 2.0, 18), *map(theta_of, laws)])
     family = Family(lambda x: x, move)
     table = many_runs_table(gaussian_statistic(ranks), family, ranks, thetas, 1 - CONFIDENCE, seeds_of(task))
     epsilons = [pld_epsilon(DPSGD(RATE, STEPS, 1 / t), DELTA, 1e-3) if t else 0.0 for t in thetas]
@@ -254,7 +276,7 @@ CALIBRATED_OR_CURVE = CALIBRATED | {"calibrated-loss-curve": _loss_curve}
 
 
 def _coins_by_table(task: Task, laws: list[Law]) -> Bounds:
-    epsilons = [*np.linspace(0, 8, 33), *(law.truth for law in laws)]
+    epsilons = [*np.linspace(0, 10, 41), *(law.truth for law in laws)]
     table = one_run_table(task.n_in + task.n_out, epsilons, DELTA, 1 - CONFIDENCE, seeds_of(task))
 
     def bounds(law: Law, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
@@ -326,7 +348,7 @@ def main() -> int:
     parser.add_argument("--audits", type=int, default=3000)
     parser.add_argument("--docs", type=Path)
     options = parser.parse_args()
-    table = study(options.audits, options.jobs)
+    table = study(options.audits, options.jobs, parts=options.out / "parts")
     bad = alarms(table)
     write_report(table, bad, options.out, CONFIDENCE, assumptions_hold, CEILING)
     if options.docs:

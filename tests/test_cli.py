@@ -200,6 +200,36 @@ def test_bound_against_a_claim(call, tmp_path, suffix, shift, claim, code, outco
     assert "assumes: " in out
 
 
+def test_bound_against_a_mechanism(call, tmp_path):
+    """Mu = 4 where mu = 1 is claimed; and where mu = 8 is."""
+    path = scores(tmp_path / "s.csv", 4)
+    claimed = ("--delta", 1e-5, "--steps", 4)
+    code, out, _ = call("bound", path, *claimed, "--noise-multiplier", 2, "--json")
+    document = json.loads(out)
+    assert (code, document["verdict"]["outcome"]) == (1, "REFUTED")
+    assert document["claim_test"]["p_value"] <= 0.001
+    assert document["estimates"][0]["low"] < 24.4 < document["estimates"][0]["high"]  # 24.4 at mu = 4.
+    code, out, _ = call("bound", path, *claimed, "--noise-multiplier", 0.25, "--sample-rate", 1)
+    assert code in (0, 3)
+    assert "p = 1 against the trade-off curve of DP-SGD (full-batch, 4 steps, noise multiplier 0.25)" in out
+    assert "estimate, no bound: epsilon " in out
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--epsilon", 1, "--steps", 4), "got both"),
+        (("--noise-multiplier", 1), "no number of steps"),
+        (("--sample-rate", 0.5, "--steps", 4), "no noise multiplier"),
+        (("--noise-multiplier", 1, "--steps", 1, "--sample-rate", 2), "sample_rate in (0, 1], got 2.0"),
+    ],
+)
+def test_bad_mechanisms_of_bound(call, tmp_path, options, part):
+    code, _, err = call("bound", scores(tmp_path / "s.csv", 1), "--delta", 1e-5, *options)
+    assert code == 2
+    assert part in err
+
+
 def test_bound_without_a_claim_has_no_verdict(call, tmp_path):
     code, out, _ = call("bound", scores(tmp_path / "s.csv", 4), "--delta", 1e-5, "--json")
     document = json.loads(out)
@@ -254,6 +284,7 @@ def test_bad_scores(call, tmp_path, text, part):
         ("--delta", "1.0", "delta in [0, 1), got 1.0"),
         ("--confidence", "1.5", "confidence in [0.5, 0.9999], got 1.5"),
         ("--epsilon", "-1", "epsilon > 0"),
+        ("--epsilon", "inf", "finite epsilon as the claim, got inf"),
         ("--estimator", "one-runn", "did you mean 'one-run'?"),
     ],
 )

@@ -310,6 +310,8 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, s
             {"canaries": {"design": "mislabelled", "count": 11, "references": 0}},
             "11 mislabelled canaries .* the pool of 'digits' holds 10",
         ),
+        ({"estimators": ["dkw"]}, "Estimator 'dkw' cannot be used in audit 'a': it needs"),
+        ({"estimators": ["one-run", "secret-guess"]}, "Estimator 'secret-guess' cannot .* the evidence 'guessed'"),
         ({"epsilons": [1e-9]}, "No noise multiplier in .* gives epsilon 1e-09"),
     ],
 )

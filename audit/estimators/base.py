@@ -13,6 +13,11 @@ from attacks.scores import Scores
 from audit.bounds import ADD_OR_REMOVE_ONE, Bound
 from canaries.errors import InputError
 
+LEAVE_ONE_OUT = (
+    "Scores that were calibrated leave-one-out depend on each other's coins, so nothing can be proven from them; "
+    "calibrate on held-out models instead."
+)
+
 
 @dataclass(frozen=True)
 class Estimator(ABC):
@@ -70,12 +75,15 @@ class Estimator(ABC):
         References are left out. `corrected_for` names what the caller has already paid for in `confidence`.
 
         Raises:
-            InputError: for delta outside [0, 1), confidence outside (0, 1), or scores this estimator cannot use.
+            InputError: for delta outside [0, 1), confidence outside (0, 1), scores this estimator cannot use, or scores
+                that were made from each other's coins.
         """
         if not 0 <= delta < 1:
             raise InputError(f"Expected delta in [0, 1), got {delta}.")
         if not 0 < confidence < 1:
             raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
+        if scores.calibrated == "leave-one-out":
+            raise InputError(LEAVE_ONE_OUT)
         scores = scores.select(~scores.reference)
         if reason := self.inapplicable(scores):
             raise InputError(f"Estimator '{self.name}' cannot be used here: {reason}")

@@ -161,20 +161,31 @@ def _simulated(ranks: Ranks, draws: int, seed: int) -> Simulation:
     return Simulation.draw(ranks, draws, seed)
 
 
+Tolerance = Callable[[float], float]
+
+
+def fine(theta: float) -> float:
+    """The tolerance of a search on a continuous scale."""
+    return 1e-6 * theta + 1e-8
+
+
 def largest_refuted_by_draws(
-    exceeds: Exceeds, draws: int, level: float, tolerance: Callable[[float], float] = lambda theta: 1e-6 * theta + 1e-8
+    exceeds: Exceeds, draws: int, level: float, tolerance: Tolerance = fine, start: float | None = None
 ) -> float:
     """The largest theta in [0, 2^14] with p(theta) <= level, from below to within `tolerance`; 0 if there is none.
 
     `exceeds(theta, which)` says for each of the draws `which` whether its statistic reaches the observed one; once true
     it stays true as theta grows. So each draw has one theta at which it turns, and the answer is one of those, the
-    (level * (draws + 1))-th. A few draws say where to look first; a draw that turns outside of the bracket is never
-    looked at again. All of this is speed: what is returned does not depend on where the search starts.
+    (level * (draws + 1))-th. A few draws say where to look first, where no `start` is given; a draw that turns outside
+    of the bracket is never looked at again. All of this is speed: what is returned does not depend on where the search
+    starts.
     """
     allowed = math.floor(level * (draws + 1) * (1 + 1e-12)) - 1
-    few = np.arange(0, draws, max(1, draws // 40))
-    pilot = _Search(exceeds, few, round((allowed + 1) * len(few) / draws)).run(1.0, lambda theta: 0.05 * theta + 1e-3)
-    return _Search(exceeds, np.arange(draws), allowed).run(max(pilot, 1e-2), tolerance)
+    if start is None:
+        few = np.arange(0, draws, max(1, draws // 40))
+        pilot = _Search(exceeds, few, round((allowed + 1) * len(few) / draws))
+        start = pilot.run(1.0, lambda theta: 0.05 * theta + 1e-3)
+    return _Search(exceeds, np.arange(draws), allowed).run(max(start, 1e-2), tolerance)
 
 
 class _Search:
@@ -217,9 +228,18 @@ class _Search:
 
 
 def calibrated_bound(
-    scores: Scores, statistic: Callable[[Ranks], Statistic], family: Family, level: float, seed: int
+    scores: Scores,
+    statistic: Callable[[Ranks], Statistic],
+    family: Family,
+    level: float,
+    seed: int,
+    tolerance: Tolerance = fine,
+    start: float | None = None,
 ) -> float:
-    """The largest theta of the family whose claim the statistic refutes at `level`; 0 if none or if an arm is empty."""
+    """The largest theta of the family whose claim the statistic refutes at `level`; 0 if none or if an arm is empty.
+
+    `start` is where to look first; the answer does not depend on it by more than `tolerance`.
+    """
     ins, outs = arms(scores)
     if not (len(ins) and len(outs)):
         return 0.0
@@ -232,7 +252,7 @@ def calibrated_bound(
     def exceeds(theta: float, which: Ints) -> NDArray[np.bool_]:
         return np.asarray(value(simulation.counts(family.move(simulation.ins[which], theta), which)) >= seen)
 
-    return largest_refuted_by_draws(exceeds, draws, level)
+    return largest_refuted_by_draws(exceeds, draws, level, tolerance, start)
 
 
 def calibrated_p_value(

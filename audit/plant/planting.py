@@ -111,9 +111,9 @@ def open_source(
         InputError: for an unknown extension, malformed content, or a format without records of the design's kind.
     """
     match FORMATS.get(path.suffix.lower()):
-        case "csv":
+        case "csv" if design.kind != "gradient":
             return CsvSource(data, encoding, str(path), design.kind, label, field)
-        case "jsonl":
+        case "jsonl" if design.kind != "gradient":
             return JsonlSource(data, encoding, str(path), design.kind, label, field)
         case "npz" if design.kind == "array":
             return NpzSource(data, str(path), label, field)

@@ -56,6 +56,8 @@ class AttackRow:
         auc: membership AUC with its interval.
         seen_p: p-value that canaries in and out score alike.
         reference_p: the same among references; None without references.
+        claim_p: adjusted p-value of the claim's own test; None for a control or where no test fits.
+        canaries: how many there are, references included; each got an equal share of the queries, on average.
     """
 
     pipeline: str
@@ -70,6 +72,8 @@ class AttackRow:
     auc: Interval
     seen_p: float
     reference_p: float | None
+    claim_p: float | None
+    canaries: int
 
 
 @dataclass(frozen=True)
@@ -212,6 +216,8 @@ def attack_rows(result: RunResult) -> list[AttackRow]:
                     a.auc,
                     a.seen_p,
                     a.reference_p,
+                    a.claim_test.p_value if a.claim_test else None,
+                    len(a.scores.ids),
                 )
             )
     return _together(rows)

@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.view import View
+from attacks.view import Access, View
 from audit.mechanism import DPSGD
 from audit.training.speed import Speed
 from canaries.base import CanarySet
@@ -45,6 +45,16 @@ class SweepTrainer(ABC):
     @abstractmethod
     def mechanism(self) -> DPSGD | None:
         """What the accountant is told; None where nothing private is claimed."""
+
+    @property
+    def batches(self) -> str:
+        """How batches are drawn, in a claim's words; "unknown" where nothing private is claimed."""
+        return "unknown" if self.mechanism is None else self.mechanism.sampling
+
+    @property
+    def white_box(self) -> frozenset[Access]:
+        """What its views grant beside the final models' answers, as configured."""
+        return frozenset()
 
     @abstractmethod
     def with_noise(self, noise_multiplier: float) -> Self:

@@ -40,7 +40,11 @@ class FunctionTrainer:
         rows = zip(inserted, seeds, strict=True)
         answers = [self._call(training_set(dataset.train, canaries, row), seed) for row, seed in rows]
         if isinstance(dataset.train, ArrayRecords):
-            return ArrayView(lambda x: np.stack([np.asarray(answer(x)) for answer in answers]), len(answers))
+            return ArrayView(
+                lambda x: np.stack([np.asarray(answer(x)) for answer in answers]),
+                len(answers),
+                query_each=lambda x: np.stack([np.asarray(a(own)) for a, own in zip(answers, x, strict=True)]),
+            )
         return LossView(lambda records: np.stack([np.asarray(a(_texts(records))) for a in answers]), len(answers))
 
     def _call(self, records: Records, seed: int) -> Callable[[Any], Any]:

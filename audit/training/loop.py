@@ -25,7 +25,7 @@ from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.inclusion import training_set
 from canaries.randomness import derive_seed
-from canaries.records import Dataset
+from canaries.records import Dataset, GradientRecords
 
 Loader = DataLoader[tuple[Tensor, ...]]
 
@@ -83,6 +83,11 @@ class SequentialTrainer(SweepTrainer):
             InputError: if the data does not fit the model.
         """
         self.model.build(dataset.train, 0)
+        if isinstance(canaries.records, GradientRecords):
+            raise InputError(
+                f"Trainer '{self.name}' trains on records alone, but '{canaries.design}' canaries are gradients; "
+                "use 'ensemble'."
+            )
         for records in (dataset.train, canaries.records, dataset.test):
             self.model.tensors(records)
 

@@ -85,7 +85,13 @@ class Classifier(Architecture):
                 logits = torch.stack([module(inputs) for module in modules])
             return torch.softmax(logits.double(), dim=2).numpy()
 
-        return ArrayView(query, len(modules))
+        def query_each(x: NDArray[np.float32]) -> NDArray[np.float64]:
+            with torch.no_grad():
+                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+                logits = torch.stack([module(own) for module, own in zip(modules, inputs, strict=True)])
+            return torch.softmax(logits.double(), dim=2).numpy()
+
+        return ArrayView(query, len(modules), query_each=query_each)
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,57 @@
 """The same promises of every attack. One that is not in the table fails the suite."""
 
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 
 import numpy as np
 import pytest
 
+from attacks.confidence import Confidence, Entropy, Margin, ModifiedEntropy
+from attacks.cross_model import CrossModel, held_out, leave_one_out
 from attacks.extraction import BestFirst, Decoding, Extraction, PrefixSuffix, Sampling, SecretMembership
-from attacks.label_only import NoiseRobustness
+from attacks.gradient import Gradient
+from attacks.gradient_llr import GradientLLR
+from attacks.iterates import Iterates
+from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
+from attacks.lira import LiRA, LiRAOffline
+from attacks.lira_bayes import BayesianLiRA
 from attacks.loss import Loss
-from attacks.view import Access, AccessError, ArrayView, LossView, TextView
+from attacks.population import Population
+from attacks.record import GradientRecord
+from attacks.reference_models import CalibratedLoss, ReferenceModels
+from attacks.rmia import RMIA, RMIAOffline
+from attacks.scores import Scores
+from attacks.view import GRANTS, WHITE_BOX, Access, AccessError, ArrayView, LossView, TextView, WhiteBox
+from attacks.weights import Weights
 from audit.registry import ATTACKS, available
-from canaries import Mislabelled
+from canaries import Dirac, Mislabelled
 from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
 
-MODELS, CANARIES = 12, 40
+MODELS, CANARIES, REFERENCES = 12, 52, 12
 FALSE_ALARM = 1e-4
 
 TABLE = [
     (Loss(), "array"),
     (Loss(), "text"),
+    (Gap(), "array"),
     (NoiseRobustness(copies=8, scales=(0.01, 0.1)), "array"),
+    (Augmentations(shifts=0, rotations=(-4.0, -2.0, 2.0, 4.0), shape=(1, 2, 2)), "array"),
+    (BoundaryDistance(beyond=0.0), "array"),
+    (HopSkipJump(iterations=1, directions=10, bisections=6, halvings=3, starts=16, radius=1.0), "array"),
     (Extraction(), "text"),
+    (Iterates(), "array"),
+    (Iterates(), "text"),
+    *((attack, kind) for attack in (Gradient(), GradientLLR(), Weights()) for kind in ("array", "text", "gradient")),
+    (Confidence(), "array"),
+    (Confidence(), "text"),
+    (Margin(), "array"),
+    (Entropy(), "array"),
+    (ModifiedEntropy(), "array"),
+    (Population(), "array"),
+    (Population(), "text"),
+    *((a, kind) for a in (CalibratedLoss(), ReferenceModels()) for kind in ("array", "text")),
+    *((a, kind) for a in (LiRA(), LiRAOffline(), BayesianLiRA()) for kind in ("array", "text")),
+    *((a, kind) for a in (RMIA(), RMIAOffline()) for kind in ("array", "text")),
     (Extraction(width=3, samples=4), "text"),
     (BestFirst(k=2), "text"),
     (Decoding(beams=2), "text"),
@@ -35,12 +65,15 @@ RNG = np.random.default_rng(0)
 ARRAYS = Dataset("arrays", *(ArrayRecords(RNG.random((60, 4)), RNG.integers(3, size=60), 3) for _ in range(3)))
 TEXTS = Dataset("texts", *(TextRecords(tuple(f"text {i}" for i in range(60))) for _ in range(3)))
 MADE = {
-    "array": Mislabelled().make(ARRAYS, CANARIES, np.random.default_rng(1)),
+    "array": Mislabelled().make(ARRAYS, CANARIES - REFERENCES, np.random.default_rng(1), REFERENCES),
     "text": Secrets(template="{name}={secret}.", digits=2, repetitions=(1,)).make(
-        TEXTS, CANARIES, np.random.default_rng(1)
+        TEXTS, CANARIES - REFERENCES, np.random.default_rng(1), REFERENCES
     ),
+    "gradient": Dirac().make(ARRAYS, CANARIES - REFERENCES, np.random.default_rng(1), REFERENCES),
 }
-MEMBER = np.random.default_rng(2).random((MODELS, CANARIES)) < 0.5
+REFERENCE = np.arange(CANARIES) >= CANARIES - REFERENCES
+COINS = np.random.default_rng(2).random((MODELS, CANARIES)) < 0.5
+MEMBER = COINS & ~REFERENCE
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789=."
 
 
@@ -112,14 +145,36 @@ def view_of(kind, models=None, strength=0.9):
             ROWS.rows = rows
             return frozen(x)
 
-        return ArrayView(query, len(rows))
-    return TextView(*text_models(MEMBER[rows], strength), len(rows), ALPHABET)
+        view = ArrayView(query, len(rows), query_each=lambda x: np.stack([query(own)[i] for i, own in enumerate(x)]))
+        return opened(view, kind, rows, strength)
+    if kind == "gradient":
+        return opened(ArrayView(lambda x: np.full((len(rows), len(x), 3), 1 / 3), len(rows)), kind, rows, strength)
+    return opened(TextView(*text_models(MEMBER[rows], strength), len(rows), ALPHABET), kind, rows, strength)
+
+
+def opened(view, kind, rows, strength):
+    """The view with weights, two checkpoints and a record of DP-SGD at sampling rate 1/2."""
+    steps, rng = 6, np.random.default_rng(5)
+    batches = rng.random((MODELS, steps, CANARIES)) < 0.5
+    noise = rng.normal(size=(MODELS, steps, CANARIES))
+    known = rng.normal(size=(MODELS, steps, CANARIES))
+    signal = strength * (MEMBER[:, None] & batches) + known + 0.5 * noise
+    norms = np.ones((len(rows), steps, CANARIES))
+    rates = np.full(steps, 0.5)
+    record = GradientRecord(MADE[kind].ids, signal[rows], known[rows], norms, rates, 0.5, 1.0)
+    moved = (signal - known)[rows].sum(axis=1)
+    box = WhiteBox(moved, np.zeros_like(moved), lambda records: moved[:, : len(records)])
+    return view.opened(WhiteBox(moved, np.zeros_like(moved), box.movement, {3: view, 6: view.opened(box)}, record))
 
 
 def margin(observed):
-    """How many standard errors members score above non-members, canary by canary."""
-    score = observed.score - observed.score.mean(axis=0)
-    inside, outside = score[MEMBER], score[~MEMBER]
+    """How many standard errors members score above non-members, canary by canary; references left out."""
+    return apart(observed.score[:, ~REFERENCE], MEMBER[:, ~REFERENCE])
+
+
+def apart(score, member):
+    score = score - score.mean(axis=0)
+    inside, outside = score[member], score[~member]
     error = np.sqrt(inside.var() / len(inside) + outside.var() / len(outside))
     return (inside.mean() - outside.mean()) / error
 
@@ -136,7 +191,8 @@ def test_it_is_a_frozen_dataclass_that_names_its_access(attack, kind):
     assert is_dataclass(cls)
     assert cls() == cls()
     assert isinstance(cls.access, Access)
-    assert cls.family in ("membership", "label-only", "extraction")
+    assert cls.family in ("membership", "label-only", "extraction", "white-box")
+    assert (cls.family == "white-box") == (cls.access in WHITE_BOX)
     for field in fields(cls):
         with pytest.raises(FrozenInstanceError):
             setattr(attack, field.name, 1)
@@ -170,6 +226,63 @@ def test_what_was_memorised_scores_higher(attack, kind):
 def test_what_was_not_learnt_scores_alike(attack, kind):
     # Two-sided normal quantile: a sound attack fails with probability FALSE_ALARM; the seed is fixed.
     assert abs(margin(attack.observe(view_of(kind, strength=0.0), MADE[kind], 0))) < 3.89
+
+
+def joined(attack, kind, strength=0.9):
+    observed = attack.observe(view_of(kind, strength=strength), MADE[kind], 0)
+    scores = Scores.from_matrix(observed.score, COINS, "canary", observed.ids)
+    return replace(scores, reference=REFERENCE)
+
+
+crossing = pytest.mark.parametrize(
+    ("attack", "kind"),
+    [row for row in TABLE if isinstance(row[0], CrossModel)],
+    ids=[f"{a.name}-{kind}" for a, kind in TABLE if isinstance(a, CrossModel)],
+)
+
+
+@crossing
+@pytest.mark.parametrize("models", [0, 1, 3])
+def test_compared_with_other_models_members_score_higher(attack, kind, models):
+    attack = replace(attack, models=models)
+    for calibrate, least in ((leave_one_out, 8), (held_out, 5)):
+        scores = calibrate(attack, joined(attack, kind)).select(~REFERENCE)
+        assert apart(scores.score, scores.member) > least
+
+
+@crossing
+def test_compared_with_other_models_what_was_not_learnt_scores_alike(attack, kind):
+    scores = held_out(attack, joined(attack, kind, strength=0.0))
+    assert abs(apart(scores.score, scores.member)) < 3.89
+
+
+@crossing
+def test_a_model_is_compared_with_others_and_never_with_itself(attack, kind):
+    """Its own coins can be anything, and its score moves with its own signal alone; two calls agree exactly."""
+    before = joined(attack, kind)
+    for row in (0, MODELS - 1):
+        member = before.member.copy()
+        member[row] = ~member[row]
+        flipped = leave_one_out(attack, replace(before, member=member))
+        whole = leave_one_out(attack, before)
+        np.testing.assert_array_equal(flipped.score[row], whole.score[row])
+        others = np.delete(np.arange(MODELS), row)
+        assert (flipped.score[others] != whole.score[others]).any()
+        np.testing.assert_array_equal(whole.score, leave_one_out(attack, before).score)
+
+
+@crossing
+def test_a_held_out_score_depends_on_no_coin_of_what_is_scored(attack, kind):
+    before = joined(attack, kind)
+    member = before.member.copy()
+    member[MODELS // 2 :] = ~member[MODELS // 2 :]
+    first, second = held_out(attack, before), held_out(attack, replace(before, member=member))
+    np.testing.assert_array_equal(first.score, second.score)
+    np.testing.assert_array_equal(first.member, before.member[MODELS // 2 :])
+    # Nor on any other model that is scored.
+    changed = before.score.copy()
+    changed[-1] += 1.0
+    np.testing.assert_array_equal(held_out(attack, replace(before, score=changed)).score[:-1], first.score[:-1])
 
 
 @each
@@ -207,7 +320,7 @@ def test_a_view_that_grants_less_refuses(attack, kind):
             less = full.grant(access)
         except AccessError:
             continue
-        if attack.access in ("labels", "loss") and access in ("probabilities", "token-log-probabilities"):
+        if attack.access in GRANTS[access]:
             continue  # grants more
         with pytest.raises(AccessError, match=f"the attack asked for {attack.access}"):
             attack.observe(less, MADE[kind], 0)
@@ -222,9 +335,14 @@ def test_a_view_that_grants_less_refuses(attack, kind):
 def test_queries_are_counted(attack, kind):
     sent = []
     full = view_of(kind)
+    if attack.access in WHITE_BOX:
+        expected = {"weights": CANARIES, "checkpoints": 2 * CANARIES, "gradients": 0}[attack.access]
+        assert attack.observe(full, MADE[kind], 0).queries == expected
+        return
     if kind == "array":
-        inner = full._query
+        inner, each_its_own = full._query, full._query_each
         full._query = lambda x: (sent.append(len(x)), inner(x))[1]
+        full._query_each = lambda x: (sent.append(x.shape[1]), each_its_own(x))[1]
     else:
         next_token, score = full._next_token, full._score
         full._next_token = lambda rows: (sent.append(len(rows)), next_token(rows))[1]

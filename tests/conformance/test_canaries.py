@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import canaries
-from canaries import Blank, CanaryDesign, Inclusion, LowVariance, Mislabelled, UniformNoise
+from canaries import Blank, CanaryDesign, Dirac, Inclusion, LowVariance, Mislabelled, UniformNoise
+from canaries.errors import InputError
 from canaries.inclusion import training_set
+from canaries.natural import Natural
 from canaries.passages import Passages
-from canaries.records import ArrayRecords, Dataset, TextRecords
+from canaries.records import ArrayRecords, Dataset, GradientRecords, TextRecords
 from canaries.secrets import Secrets
 
 RNG = np.random.default_rng(5)
@@ -29,14 +31,18 @@ DATA = {
     "array": Dataset("arrays", arrays(50), arrays(20), arrays(10)),
     "text": Dataset("texts", texts(50), texts(20), texts(10)),
 }
+DATA["gradient"] = DATA["array"]
 
 DESIGNS = [
     Blank(),
     Blank(label=1),
     UniformNoise(),
     Mislabelled(),
+    Natural(),
     LowVariance(),
     Secrets(),
+    Dirac(),
+    Dirac(norm=3.0),
     Secrets(template="{name}: {words:1}-{card:3}", per_record=2),
     Passages(),
 ]
@@ -83,6 +89,10 @@ def test_counts_and_ids(design):
 @every_design
 def test_records_are_of_the_data(design):
     made, train = make(design), DATA[design.kind].train
+    if design.kind == "gradient":
+        assert isinstance(made.records, GradientRecords)
+        assert len(set(made.records.place.tolist())) == len(made)
+        return
     assert type(made.records) is type(train)
     if isinstance(train, ArrayRecords):
         assert made.records.x.shape[1:] == train.x.shape[1:]
@@ -106,6 +116,10 @@ def test_references_are_never_inserted(design, randomised):
     assert not inclusion.inserted[:, made.reference].any()
     assert inclusion.member[:, made.reference].any()
     train = DATA[design.kind].train
+    if design.kind == "gradient":
+        with pytest.raises(InputError, match="trainer 'ensemble' alone can train on them"):
+            training_set(train, made, inclusion.inserted[0])
+        return
     sizes = [len(training_set(train, made, row)) for row in inclusion.inserted]
     assert sizes == [len(train) + int(made.repetitions[row].sum()) for row in inclusion.inserted]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from audit.training.ensemble.layout import Layout
 from audit.training.ensemble.portions import tensor_bytes
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.sampling import SAMPLERS
+from audit.training.ensemble.spikes import Spikes
 from audit.training.ensemble.stacked import Stacked
 from audit.training.speed import Speed
 from canaries.randomness import derive_seed, generator
@@ -30,8 +31,10 @@ class Task:
         inputs: [n, ...], every record that any model trains on.
         targets: [n, ...].
         members: for each model, int64[its records], positions in `inputs`; repeated where a record is inserted often.
+            Positions from len(inputs) on are those of `spikes`.
         expected_records: what the sample rate is multiplied with to get the expected batch size.
         loss: each row's loss.
+        spikes: gradients that are trained on like records' own.
     """
 
     inputs: Tensor
@@ -39,6 +42,7 @@ class Task:
     members: Sequence[NDArray[np.int64]]
     expected_records: int
     loss: Loss
+    spikes: Spikes | None = None
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,13 @@ class Watch:
 
     Attributes:
         every: parameters are kept after every `every` steps; 0 keeps the last ones alone.
-        records: positions in `Task.inputs` whose clipped gradients are multiplied with every update.
+        records: ascending positions, as in `Task.members`, whose clipped gradients are multiplied with every update.
+        known: positions below this are of records whose part in every update is kept apart.
     """
 
     every: int = 0
     records: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    known: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,16 @@ class Trained:
         products: float64[models, steps, watched records], inner products of the privatised update (the noisy sum of
             clipped gradients over the expected batch size) with each watched record's clipped gradient.
         norms: float64[models, steps, watched records], norms of their gradients before clipping.
+        known: float64[models, steps, watched records], the part of `products` that known records contributed.
+        initial: [models, size], the parameters that training began with.
     """
 
     parameters: Tensor
     checkpoints: dict[int, Tensor]
     products: NDArray[np.float64]
     norms: NDArray[np.float64]
+    known: NDArray[np.float64]
+    initial: Tensor
 
 
 def fit(
@@ -97,7 +107,8 @@ def fit(
     speed, watch = speed or Speed(), watch or Watch()
     dtype = getattr(torch, recipe.dtype)
     inputs, targets = (_moved(t, speed.device, dtype) for t in (task.inputs, task.targets))
-    task = Task(inputs, targets, task.members, task.expected_records, task.loss)
+    moved = task.spikes and task.spikes.moved(speed.device, dtype)
+    task = replace(task, inputs=inputs, targets=targets, spikes=moved)
     stacked = stacked.moved(speed.device, dtype)
     initial = initial.to(speed.device, dtype)
     rows = speed.rows_for(_bytes_per_row(stacked, recipe, task, initial))
@@ -112,6 +123,8 @@ def fit(
         {step: torch.cat([p.checkpoints[step] for p in parts]) for step in parts[0].checkpoints},
         np.concatenate([p.products for p in parts]),
         np.concatenate([p.norms for p in parts]),
+        np.concatenate([p.known for p in parts]),
+        torch.cat([p.initial for p in parts]),
     )
 
 
@@ -133,8 +146,11 @@ class _Group:
         self.members, seeds = task.members[which], seeds[which]
         self.flat = Flat(stacked.shapes)
         self.parameters = initial[which].clone(memory_format=torch.contiguous_format)
+        self.initial = self.parameters.cpu().clone()
         self.gradient, self.noise = torch.zeros_like(self.parameters), torch.empty(self.parameters.shape)
+        self.known = torch.zeros_like(self.parameters) if len(watch.records) else None
         self.named, self.named_gradient = self.flat.views(self.parameters), self.flat.views(self.gradient)
+        self.named_known = {} if self.known is None else self.flat.views(self.known)
         kind = SAMPLERS[recipe.sampling]
         self.samplers = [kind(len(m), generator(s, "batches")) for m, s in zip(self.members, seeds, strict=True)]
         self.noises = [torch.Generator().manual_seed(derive_seed(s, "noise")) for s in seeds]
@@ -146,41 +162,54 @@ class _Group:
     def run(self) -> Trained:
         """All steps."""
         checkpoints: dict[int, Tensor] = {}
-        watched: list[tuple[Tensor, Tensor]] = []
+        watched: list[tuple[Tensor, Tensor, Tensor]] = []
         for step in range(self.recipe.steps):
             self._privatised(step)
-            if len(self.watch.records):
+            if self.known is not None:
                 watched.append(self._watched())
             self.optimiser.step(self.parameters, self.gradient, self.recipe.learning_rate_at(step))
             if self.watch.every and (step + 1) % self.watch.every == 0:
                 checkpoints[step + 1] = self.parameters.cpu().clone()
         shape = (len(self.members), self.recipe.steps, 0)
-        products, norms = (
+        products, norms, known = (
             (torch.stack(list(values), 1).double().cpu().numpy() for values in zip(*watched, strict=True))
             if watched
-            else (np.empty(shape), np.empty(shape))
+            else (np.empty(shape), np.empty(shape), np.empty(shape))
         )
-        return Trained(self.parameters.cpu(), checkpoints, products, norms)
+        return Trained(self.parameters.cpu(), checkpoints, products, norms, known, self.initial)
 
     def _privatised(self, step: int) -> None:
         """The noisy sum of clipped gradients over the expected batch size, left in `gradient`."""
         rate = self.recipe.rate_at(step)
-        batches = [sampler.draw(rate) for sampler in self.samplers]
+        batches = [m[sampler.draw(rate)] for m, sampler in zip(self.members, self.samplers, strict=True)]
+        self.gradient.zero_()
+        if self.known is not None:
+            self.known.zero_()
+        if self.task.spikes is not None:
+            records = len(self.task.inputs)
+            self._add_spikes(self.task.spikes, [batch[batch >= records] - records for batch in batches])
+            batches = [batch[batch < records] for batch in batches]
         longest = max(map(len, batches))
         index = np.zeros((len(batches), longest), dtype=np.int64)
         real = np.zeros((len(batches), longest), dtype=np.float64)
         moves = np.zeros((len(batches), longest, self.recipe.augmentations, 3), dtype=np.int64)
-        for k, (batch, members) in enumerate(zip(batches, self.members, strict=True)):
-            index[k, : len(batch)] = members[batch]
+        for k, batch in enumerate(batches):
+            index[k, : len(batch)] = batch
             real[k, : len(batch)] = 1
             if self.recipe.augmentations > 1:
                 moves[k, : len(batch)] = self.augmentation.draw(len(batch), self.moves[k])
-        self.gradient.zero_()
         places, weights, shifts = torch.from_numpy(index), torch.from_numpy(real), torch.from_numpy(moves)
         for start in range(0, longest, self.portion):
             part = slice(start, start + self.portion)
             self._add(places[:, part], weights[:, part], shifts[:, part])
         self._finish(rate * self.task.expected_records)
+
+    def _add_spikes(self, spikes: Spikes, chosen: Sequence[NDArray[np.int64]]) -> None:
+        """Add each model's clipped gradients of one coordinate; `chosen` are positions among them."""
+        values = spikes.clipped(self.recipe.max_grad_norm)
+        for row, which in zip(self.gradient, chosen, strict=True):
+            some = torch.from_numpy(which).to(row.device)
+            row.index_add_(0, spikes.coordinates[some], values[some])
 
     def _add(self, index: Tensor, weights: Tensor, moves: Tensor) -> None:
         """Add a portion's clipped gradients; `index` and `weights` are [models, examples]."""
@@ -189,6 +218,10 @@ class _Group:
             factors = examples.clip_factors(self.recipe.max_grad_norm) * weights.to(self.gradient)
             for name, value in examples.weighted_sum(factors).items():
                 self.named_gradient[name].add_(value)
+            if self.known is not None:
+                factors = factors * (index < self.watch.known).to(factors)
+                for name, value in examples.weighted_sum(factors).items():
+                    self.named_known[name].add_(value)
 
     def _examples(self, index: Tensor, moves: Tensor | None) -> PerExample:
         """Per-example gradients of the records at `index` [models, examples]."""
@@ -210,17 +243,31 @@ class _Group:
             scale = self.recipe.noise_multiplier * self.recipe.max_grad_norm
             self.gradient.add_(self.noise.to(self.gradient), alpha=scale)
         self.gradient.div_(expected)
+        if self.known is not None:
+            self.known.div_(expected)
 
-    def _watched(self) -> tuple[Tensor, Tensor]:
-        """[models, watched]: inner products with the update, and norms before clipping. No augmentation."""
-        products, norms = [], []
-        for records in torch.split(torch.from_numpy(self.watch.records), self.portion):
-            examples = self._examples(records.expand(len(self.members), -1), None)
+    def _watched(self) -> tuple[Tensor, Tensor, Tensor]:
+        """[models, watched]: inner products with the update, norms before clipping, and the known part of the first.
+
+        No augmentation.
+        """
+        assert self.known is not None
+        parts, records = [], len(self.task.inputs)
+        watched = torch.from_numpy(self.watch.records[self.watch.records < records])
+        for some in torch.split(watched, self.portion) if len(watched) else ():
+            examples = self._examples(some.expand(len(self.members), -1), None)
             with torch.no_grad():
                 factors = examples.clip_factors(self.recipe.max_grad_norm)
-                products.append(examples.dot(self.named_gradient) * factors)
-                norms.append(examples.norms)
-        return torch.cat(products, 1), torch.cat(norms, 1)
+                dots = (examples.dot(named) * factors for named in (self.named_gradient, self.named_known))
+                parts.append((next(dots), examples.norms, next(dots)))
+        if self.task.spikes is not None:
+            which = torch.from_numpy(self.watch.records[self.watch.records >= records] - records)
+            values = self.task.spikes.clipped(self.recipe.max_grad_norm)[which]
+            where = self.task.spikes.coordinates[which]
+            norms = self.task.spikes.norms[which].expand(len(self.members), -1)
+            parts.append((self.gradient[:, where] * values, norms, self.known[:, where] * values))
+        products, norms, known = (torch.cat(list(found), 1) for found in zip(*parts, strict=True))
+        return products, norms, known
 
 
 def _bytes_per_row(stacked: Stacked, recipe: Recipe, task: Task, initial: Tensor) -> float:

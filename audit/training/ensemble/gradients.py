@@ -19,6 +19,11 @@ STABILISER = 1e-6
 """Added to norms before dividing, as Opacus does."""
 
 
+def clip_factors(norms: Tensor, max_norm: float) -> Tensor:
+    """What gradients of these norms are multiplied with so that no norm exceeds `max_norm`."""
+    return (max_norm / (norms + STABILISER)).clamp(max=1.0)
+
+
 @dataclass(frozen=True)
 class PerExample:
     """The per-example gradients of one chunk, in the form of terms.
@@ -35,7 +40,7 @@ class PerExample:
 
     def clip_factors(self, max_norm: float) -> Tensor:
         """[models, examples]: what each gradient is multiplied with so that its norm is at most `max_norm`."""
-        return (max_norm / (self.norms + STABILISER)).clamp(max=1.0)
+        return clip_factors(self.norms, max_norm)
 
     def weighted_sum(self, weights: Tensor) -> dict[str, Tensor]:
         """[models, shape...] by parameter: the sum over examples with weights [models, examples]."""

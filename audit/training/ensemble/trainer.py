@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
@@ -11,19 +11,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attacks.view import View
+from attacks.record import GradientRecord
+from attacks.view import Access, View, WhiteBox
 from audit.mechanism import DPSGD
 from audit.training.base import SweepTrainer
 from audit.training.ensemble.engine import Task, Trained, Watch, fit
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.recipe import Recipe
+from audit.training.ensemble.spikes import Spikes, spikes
 from audit.training.ensemble.stacked import Stacked
+from audit.training.ensemble.white_box import Movement, gradient_record
 from audit.training.models import MLP, Architecture
 from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.randomness import derive_seed
-from canaries.records import Dataset, join_records
+from canaries.records import Dataset, GradientRecords, Records, join_records
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class Ensemble(Recipe, SweepTrainer):
             Annamalai & De Cristofaro 2024).
         initial_seed: of shared and pretrained parameters.
         pretrain_steps: steps of pretraining, with Adam at learning rate 0.001 and batches of about 64.
+        record: what attacks may be granted beside the final models' answers: "none", their "weights", or the
+            "gradients" as well: at every step, the inner product of the update with each canary's clipped gradient.
+        checkpoint_every: keep views of the models after every so many steps; 0 keeps none.
     """
 
     name: ClassVar[str] = "ensemble"
@@ -45,6 +51,8 @@ class Ensemble(Recipe, SweepTrainer):
     initial: Literal["fresh", "shared", "pretrained"] = "fresh"
     initial_seed: int = 0
     pretrain_steps: int = 500
+    record: Literal["none", "weights", "gradients"] = "none"
+    checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +60,22 @@ class Ensemble(Recipe, SweepTrainer):
             raise InputError(f"Expected initial to be 'fresh', 'shared' or 'pretrained', got {self.initial!r}.")
         if self.pretrain_steps < 1:
             raise InputError(f"Expected pretrain_steps >= 1, got {self.pretrain_steps}.")
+        if self.record not in ("none", "weights", "gradients"):
+            raise InputError(f"Expected record to be 'none', 'weights' or 'gradients', got {self.record!r}.")
+        if not 0 <= self.checkpoint_every <= self.steps:
+            raise InputError(
+                f"Expected checkpoint_every in [0, {self.steps}], the number of steps, got {self.checkpoint_every}."
+            )
+
+    @property
+    def white_box(self) -> frozenset[Access]:
+        """The weights where they are released or checkpoints kept, checkpoints, and the gradient record."""
+        kept = {
+            Access.WEIGHTS: self.record != "none" or self.checkpoint_every > 0,
+            Access.CHECKPOINTS: self.checkpoint_every > 0,
+            Access.GRADIENTS: self.record == "gradients",
+        }
+        return frozenset(access for access, there in kept.items() if there)
 
     @property
     def mechanism(self) -> DPSGD:
@@ -66,6 +90,11 @@ class Ensemble(Recipe, SweepTrainer):
         (steps, rate), *later = self.phases()
         return DPSGD(rate, steps, self.noise_multiplier, tuple(later))
 
+    @property
+    def batches(self) -> str:
+        """How batches are drawn; of shuffled ones, also for which neighbours the claim is argued."""
+        return "shuffled, for records zeroed out" if self.sampling == "shuffled" else self.mechanism.sampling
+
     def with_noise(self, noise_multiplier: float) -> Self:
         """The same trainer at another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
@@ -76,9 +105,12 @@ class Ensemble(Recipe, SweepTrainer):
         Raises:
             InputError: a sentence that says what does not fit.
         """
+        stacked = Stacked(self.model.build(dataset.train, 0))
         for records in (dataset.train, canaries.records, dataset.test):
-            self.model.tensors(records)
-        Stacked(self.model.build(dataset.train, 0))
+            if isinstance(records, GradientRecords):
+                spikes(records, stacked.shapes, self.max_grad_norm)
+            else:
+                self.model.tensors(records)
         if self.initial == "pretrained" and not len(dataset.pool):
             raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
 
@@ -95,8 +127,29 @@ class Ensemble(Recipe, SweepTrainer):
         Raises:
             InputError: if rows and seeds differ in number, or the data or the model does not fit.
         """
-        trained = self.fit(dataset, canaries, inserted, seeds, speed)
-        return self.model.view(self.modules(dataset, trained.parameters), dataset.train)
+        watch = self.record == "gradients"
+        trained = self.fit(dataset, canaries, inserted, seeds, speed, self.checkpoint_every, watch)
+        checkpoints = {step: self._view(dataset, trained, at) for step, at in trained.checkpoints.items()}
+        record = gradient_record(canaries.ids, trained, self, self.mechanism, len(dataset.train)) if watch else None
+        return self._view(dataset, trained, trained.parameters, checkpoints, record)
+
+    def _view(
+        self,
+        dataset: Dataset,
+        trained: Trained,
+        parameters: Tensor,
+        checkpoints: Mapping[int, View] | None = None,
+        record: GradientRecord | None = None,
+    ) -> View:
+        """A view of the models with these parameters [models, size], opened as far as the configuration says."""
+        modules = self.modules(dataset, parameters)
+        view = self.model.view(modules, dataset.train)
+        if not self.white_box:
+            return view
+        stacked = Stacked(modules[0])
+        movement = Movement(self.model, self._loss(), self.max_grad_norm, stacked, trained.initial, parameters)
+        initial = trained.initial.numpy()
+        return view.opened(WhiteBox(parameters.numpy(), initial, movement, checkpoints or {}, record))
 
     def fit(
         self,
@@ -128,12 +181,19 @@ class Ensemble(Recipe, SweepTrainer):
             raise InputError("Expected at least one record to train on, got none.")
         template = self.model.build(dataset.train, 0)
         stacked = Stacked(template)
-        inputs, targets = self.model.tensors(join_records(dataset.train, canaries.records))
+        records, extra = self._joined(dataset, canaries, stacked)
+        inputs, targets = self.model.tensors(records)
         members = [_members(len(dataset.train), canaries, row) for row in inserted]
-        task = Task(inputs, targets, members, len(dataset.train), self._loss())
+        task = Task(inputs, targets, members, len(dataset.train), self._loss(), extra)
         canary_rows = len(dataset.train) + np.arange(len(canaries) if watch_canaries else 0)
         initial = self._initial(stacked, dataset, seeds, speed)
-        return fit(stacked, self, task, seeds, initial, speed, Watch(every, canary_rows))
+        return fit(stacked, self, task, seeds, initial, speed, Watch(every, canary_rows, len(dataset.train)))
+
+    def _joined(self, dataset: Dataset, canaries: CanarySet, stacked: Stacked) -> tuple[Records, Spikes | None]:
+        """Every record that any model trains on, and the gradients, which follow them in `Task.members`."""
+        if isinstance(canaries.records, GradientRecords):
+            return dataset.train, spikes(canaries.records, stacked.shapes, self.max_grad_norm)
+        return join_records(dataset.train, canaries.records), None
 
     def modules(self, dataset: Dataset, parameters: Tensor) -> list[nn.Module]:
         """Modules, one for each row of parameters [models, size]; for views of the last or any earlier step."""

@@ -1,0 +1,73 @@
+"""The study of label-only attacks as CSV, as Markdown and as a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from audit.themes import LIGHT
+
+NAMES = {"gaussian": "calibrated-gaussian", "epsilon_delta": "calibrated-epsilon-delta"}
+
+
+def write_report(table: pd.DataFrame, out: Path, cost: str) -> None:
+    """Write label_only.csv, label_only.md and label_only.png into `out`; `cost` says how long it took on what."""
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "label_only.csv", index=False, float_format="%.5g")
+    found = medians(table)
+    (out / "label_only.md").write_text(_markdown(table, found, cost), encoding="utf-8")
+    _figure(found, float(table["epsilon"].iloc[0])).savefig(out / "label_only.png", dpi=150)
+
+
+def medians(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each canary, attack and number of queries: medians over repeats; and the share of the loss's bound."""
+    numbers = ["gaussian", "epsilon_delta", "auc", "separation", "accuracy"]
+    found = table.groupby(["canary", "attack", "queries"], sort=False)[numbers].median().reset_index()
+    loss = found[found["attack"] == "loss"].set_index("canary")["gaussian"]
+    return found.assign(share=found["gaussian"] / found["canary"].map(loss))
+
+
+def _markdown(table: pd.DataFrame, found: pd.DataFrame, cost: str) -> str:
+    first = table.iloc[0]
+    repeats = table["repeat"].nunique()
+    lines = [
+        "# Labels alone against losses",
+        "",
+        f"Full-batch DP-SGD that claims epsilon {first['epsilon']:g} at delta 1e-5; {first['models']:.0f} models for "
+        f"each canary, half of them with it; medians over {repeats} repeats of everything, pilots included. Each bound "
+        f"is a 95% lower bound by itself; `{NAMES['gaussian']}` assumes the Gaussian trade-off curve that full-batch "
+        f"DP-SGD has, `{NAMES['epsilon_delta']}` assumes none. Separation is the difference of the means over the "
+        "standard deviation, as a share of the largest possible, mu. Mean test accuracy "
+        f"{table['accuracy'].mean():.3f}. {cost}. Made by `python -m experiments.label_only`, which says how the "
+        "canaries are made; every row is in [label_only.csv](label_only.csv).",
+        "",
+        "| canary | attack | queries a canary | separation / mu | AUC | epsilon is at least (Gaussian) | share of the "
+        "loss's | epsilon is at least (no curve) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.canary} | {row.attack} | {row.queries} | {row.separation:.2f} | {row.auc:.3f} | {row.gaussian:.2f} "
+        f"| {row.share:.0%} | {row.epsilon_delta:.2f} |"
+        for row in found.itertuples()
+    ]
+    return "\n".join([*lines, "", "![Bounds by attack](label_only.png)", ""])
+
+
+def _figure(found: pd.DataFrame, epsilon: float) -> Figure:
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    names = list(dict.fromkeys(f"{row.attack} ({row.queries})" for row in found.itertuples()))[::-1]
+    for number, (canary, part) in enumerate(found.groupby("canary", sort=False)):
+        places = [names.index(f"{row.attack} ({row.queries})") + 0.19 - 0.38 * number for row in part.itertuples()]
+        bars = axes.barh(places, part["gaussian"], height=0.36, color=LIGHT.series[number], label=f"{canary} canary")
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, color=LIGHT.ink)
+    axes.axvline(epsilon, color=LIGHT.muted, linestyle="--", linewidth=1, label="claimed")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("epsilon is at least (calibrated-gaussian, 95%, delta 1e-5)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.14), ncols=3, frameon=False, fontsize=9)
+    return figure

@@ -1,0 +1,170 @@
+"""White-box attacks: the record's arithmetic, the likelihood ratio in closed form, and what a view holds back."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from attacks.gradient import Gradient
+from attacks.gradient_llr import GradientLLR, step_ratios
+from attacks.iterates import Iterates
+from attacks.record import GradientRecord
+from attacks.view import Access, AccessError, ArrayView, WhiteBox
+from attacks.weights import Weights
+from canaries import Dirac
+from canaries.errors import InputError
+from canaries.records import ArrayRecords, Dataset
+
+RNG = np.random.default_rng(0)
+SOME = ArrayRecords(RNG.random((4, 3)), RNG.integers(2, size=4), 2)
+MADE = Dirac().make(Dataset("d", SOME, SOME, SOME), 3, RNG)
+
+
+def record(products, known=0.0, norms=1.0, rates=(1.0,), sigma=1.0, clip=1.0):
+    shape = (1, len(rates), 1)
+    full = [np.broadcast_to(np.asarray(a, dtype=np.float64), shape) for a in (products, known, norms)]
+    return GradientRecord(("a",), *full, np.array(rates), sigma, clip)
+
+
+@given(
+    st.floats(-5, 5), st.floats(-3, 3), st.floats(0.01, 2), st.floats(0.01, 0.99), st.floats(0.2, 4), st.floats(0.1, 3)
+)
+def test_ratio_is_that_of_the_mixture(noise, known, share, rate, sigma, clip):
+    """Against scipy's densities of the noisy sum along the gradient: known + |g| + sigma C N, or without |g|."""
+    length = share * clip
+    observed = known + noise  # along the unit vector
+    scale = sigma * clip
+    out = norm.pdf(observed, known, scale)
+    mixed = (1 - rate) * out + rate * norm.pdf(observed, known + length, scale)
+    found = step_ratios(record(observed * length, known * length, length, (rate,), sigma, clip))
+    assert found.shape == (1, 1, 1)
+    if out > 1e-250 and mixed > 1e-250:
+        assert found.item() == pytest.approx(math.log(mixed / out), rel=1e-6, abs=1e-9)
+
+
+@given(st.floats(-5, 5), st.floats(0.2, 4))
+def test_full_batch_is_linear_in_the_product(product, sigma):
+    found = step_ratios(record(product, sigma=sigma)).item()
+    assert found == pytest.approx((product - 0.5) / sigma**2, rel=1e-9)
+
+
+def test_without_claimed_noise_the_ratio_is_finite():
+    found = step_ratios(record([[[1.0], [0.0]]], rates=(0.5, 0.5), sigma=0.0))
+    assert np.isfinite(found).all()
+    assert found[0, 0, 0] > 10
+    assert found[0, 1, 0] == pytest.approx(math.log(0.5))
+
+
+def test_what_is_known_is_subtracted():
+    np.testing.assert_allclose(record(5.0, known=4.0).unknown, 1.0)
+
+
+def white(record=None, checkpoints=True):
+    view = ArrayView(lambda x: np.full((2, len(x), 2), 0.5), 2)
+    box = WhiteBox(np.ones((2, 5)), np.zeros((2, 5)), lambda records: np.ones((2, len(records))))
+    kept = {4: view.opened(box), 8: view.opened(box)} if checkpoints else {}
+    return view.opened(WhiteBox(box.parameters, box.initial, box.movement, kept, record))
+
+
+def full_record():
+    shape = (2, 6, 3)
+    products = np.random.default_rng(1).normal(size=shape)
+    return GradientRecord(MADE.ids, products, 0.5 * products, np.full(shape, 2.0), np.ones(6), 1.0, 2.0)
+
+
+def test_full_batch_scores_agree_up_to_a_line():
+    view = white(full_record())
+    summed, ratio = (attack.observe(view, MADE, 0).score for attack in (Gradient(), GradientLLR()))
+    np.testing.assert_allclose(summed, full_record().products.sum(axis=1) / 2 / 4)
+    np.testing.assert_allclose(ratio, summed - 6 * 0.5)  # sigma = 1: s = |g| / C = 1
+
+
+def test_columns_follow_the_ids():
+    turned = full_record().of(MADE.ids[::-1])
+    np.testing.assert_array_equal(turned.products, full_record().products[:, :, ::-1])
+    with pytest.raises(InputError, match="does not hold canary 'who'"):
+        full_record().of(["who"])
+
+
+def test_shapes_are_checked():
+    shape = (2, 6, 3)
+    with pytest.raises(InputError, match=r"known of shape \[models, 6, 3\], got \(2, 6, 2\)"):
+        GradientRecord(MADE.ids, np.ones(shape), np.ones((2, 6, 2)), np.ones(shape), np.ones(6), 1.0, 1.0)
+
+
+def test_access_is_the_highest_that_is_held():
+    assert white(full_record()).access is Access.GRADIENTS
+    assert white(full_record(), checkpoints=False).access is Access.GRADIENTS
+    assert white().access is Access.CHECKPOINTS
+    assert white(checkpoints=False).access is Access.WEIGHTS
+
+
+def asked(view):
+    """The kinds of access that a view answers."""
+    calls = {
+        Access.LABELS: lambda: view.labels(SOME.x),
+        Access.LOSS: lambda: view.loss(SOME),
+        Access.PROBABILITIES: lambda: view.probabilities(SOME.x),
+        Access.WEIGHTS: lambda: (view.parameters(), view.initial_parameters(), view.movement(SOME)),
+        Access.CHECKPOINTS: view.checkpoints,
+        Access.GRADIENTS: view.gradient_record,
+    }
+    found = set()
+    for access, call in calls.items():
+        try:
+            call()
+        except AccessError as error:
+            assert str(error).endswith(f"the attack asked for {access}.")
+            continue
+        found.add(access)
+    return found
+
+
+BLACK = {Access.LABELS, Access.LOSS, Access.PROBABILITIES}
+
+
+def test_a_view_answers_what_its_access_grants_and_nothing_more():
+    view = white(full_record())
+    wanted = {
+        Access.LABELS: {Access.LABELS},
+        Access.LOSS: {Access.LOSS},
+        Access.PROBABILITIES: BLACK,
+        Access.WEIGHTS: BLACK | {Access.WEIGHTS},
+        Access.CHECKPOINTS: BLACK | {Access.WEIGHTS, Access.CHECKPOINTS},
+        Access.GRADIENTS: BLACK | {Access.WEIGHTS, Access.CHECKPOINTS, Access.GRADIENTS},
+    }
+    for access, answers in wanted.items():
+        granted = view.grant(access)
+        assert asked(granted) == answers
+        for higher in set(wanted) - answers:
+            with pytest.raises(AccessError):
+                granted.grant(higher)
+    for box in (white(full_record()).grant(Access.LOSS), white(full_record()).grant(Access.PROBABILITIES)):
+        assert box._white_box is None  # not merely behind a check
+
+
+@pytest.mark.parametrize(
+    ("attack", "view"),
+    [
+        (Gradient(), white()),
+        (GradientLLR(), white(checkpoints=False)),
+        (Iterates(), white(full_record(), checkpoints=False)),
+        (Weights(), ArrayView(lambda x: np.full((2, len(x), 2), 0.5), 2)),
+    ],
+)
+def test_without_a_record_the_view_refuses(attack, view):
+    with pytest.raises(AccessError, match=f"This view grants .*labels.*; the attack asked for {attack.access}"):
+        attack.observe(view, MADE, 0)
+
+
+def test_queries_of_checkpoints_count():
+    view = white()
+    checkpoints = view.checkpoints()
+    checkpoints[4].loss(SOME)
+    checkpoints[8].labels(SOME.x)
+    assert view.queries == 8
+    assert checkpoints[4].queries == 4
+    assert view.checkpoints()[4].queries == 0
