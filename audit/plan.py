@@ -121,8 +121,7 @@ def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusio
 def _cell(
     experiment: Experiment, audit: AuditPlan, dataset: Dataset, sets: tuple[CanarySet, ...], epsilon: float, seed: int
 ) -> CellPlan:
-    unit = "text" if audit.data.kind == "text" else "record"
-    trainer, claim = _claim(experiment, audit.trainer, epsilon, unit)
+    trainer, claim = _claim(experiment, audit.trainer, epsilon, audit.data.privacy_unit)
     inclusion = Inclusion.draw(sets[0], audit.models, audit.canaries.randomise, derive_seed(seed, "coins"))
     seeds = tuple(derive_seed(seed, "model", i) for i in range(audit.models))
     common = {
