@@ -1,4 +1,7 @@
-"""Attacks: a view and canaries in, scores out; an attack never sees the coins."""
+"""Attacks: a view and canaries in, scores out; no attack sees the coins of what it scores.
+
+Those that compare models see the coins of others: `attacks.cross_model`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Attack(ABC):
         name: what the configuration and the report call it.
         access: all that it may ask of a view.
         kinds: the canaries that it can attack, "array", "text" or both.
-        family: the row of the threat-model table: "membership", "label-only" or "extraction".
+        family: the row of the threat-model table: "membership", "label-only", "extraction" or "white-box".
     """
 
     name: ClassVar[str]

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from audit import formatting, plots
 from audit.report import tables
 from audit.report.summary import plain
+from audit.report.threat_model import ThreatRow, threat_rows
 from audit.results import RunResult
 from audit.themes import DARK, LIGHT
 
@@ -48,6 +49,8 @@ def render(result: RunResult) -> str:
             epsilons=tables.claimed_epsilons(result),
             verdicts=_matrix(tables.verdict_rows(result)),
             attacks=_by_pipeline(tables.attack_rows(result)),
+            levels=_levels(threat_rows(result)),
+            risks=_risks(tables.risk_rows(result)),
             secrets=_secrets(tables.extraction_rows(result)),
             groups=_by_pipeline(tables.bound_groups(result)),
             claims=tables.claim_rows(result),
@@ -96,6 +99,22 @@ def _matrix(rows: list[tables.VerdictRow]) -> dict[str, dict[float, tables.Verdi
     for row in rows:
         matrix.setdefault(row.pipeline, {})[row.epsilon] = row
     return matrix
+
+
+def _levels(rows: list[ThreatRow]) -> dict[str, dict[str, dict[float, ThreatRow]]]:
+    """Rows by pipeline, then by what is released, then by claimed epsilon."""
+    found: dict[str, dict[str, dict[float, ThreatRow]]] = {}
+    for row in rows:
+        found.setdefault(row.pipeline, {}).setdefault(row.access, {})[row.epsilon] = row
+    return found
+
+
+def _risks(rows: list[tables.RiskRow]) -> dict[str, dict[float, tables.RiskRow]]:
+    """Rows by pipeline, then by claimed epsilon."""
+    found: dict[str, dict[float, tables.RiskRow]] = {}
+    for row in rows:
+        found.setdefault(row.pipeline, {})[row.epsilon] = row
+    return found
 
 
 def _secrets(rows: list[tables.ExtractionRow]) -> list[dict[str, Any]]:

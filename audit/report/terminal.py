@@ -21,6 +21,7 @@ from audit.report.tables import (
     extraction_rows,
     verdict_rows,
 )
+from audit.report.threat_model import ThreatRow, threat_rows
 from audit.results import Outcome, RunResult, Verdict
 
 COLOURS = {Outcome.REFUTED: "bold red", Outcome.NOT_REFUTED: "bold cyan", Outcome.INCONCLUSIVE: "bold yellow"}
@@ -60,7 +61,7 @@ class _Bounds:
 
 def _table(result: RunResult) -> Table:
     epsilons = claimed_epsilons(result)
-    attacks, extractions = attack_rows(result), extraction_rows(result)
+    attacks, extractions, levels = attack_rows(result), extraction_rows(result), threat_rows(result)
     title = f"Lower bounds on ε (≤ the most that could have shown), {confidence(result.confidence)} confidence in all"
     table = Table(title=Text(title), title_justify="left", title_style="bold", caption_justify="left")
     table.box, table.pad_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
@@ -74,6 +75,9 @@ def _table(result: RunResult) -> Table:
         _add(table, Text(pipeline, style="bold"), epsilons, own)
         for name, cells in _bounds([row for row in attacks if row.pipeline == pipeline]).items():
             _add(table, _name(name), epsilons, cells)
+        for level in dict.fromkeys(row.access for row in levels if row.pipeline == pipeline):
+            released = [row for row in levels if (row.pipeline, row.access) == (pipeline, level)]
+            _add(table, Text(f"  released: {level}"), epsilons, {row.epsilon: _released(row) for row in released})
         for name, cells in _extraction([row for row in extractions if row.pipeline == pipeline]).items():
             _add(table, _name(name), epsilons, cells)
         table.add_section()
@@ -102,6 +106,10 @@ def _bounds(rows: Sequence[AttackRow]) -> dict[str, dict[float, Text]]:
             ("" if math.isnan(row.auc.value) else f"\nAUC {number(row.auc.value)}", "dim"),
         )
     return found
+
+
+def _released(row: ThreatRow) -> Text:
+    return Text.assemble((lower(row.lower_bound), "bold"), "†" if row.parametric else "")
 
 
 def _extraction(rows: Sequence[ExtractionRow]) -> dict[str, dict[float, Text]]:

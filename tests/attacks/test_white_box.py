@@ -112,15 +112,18 @@ def asked(view):
         Access.CHECKPOINTS: view.checkpoints,
         Access.GRADIENTS: view.gradient_record,
     }
-    found = set()
-    for access, call in calls.items():
-        try:
-            call()
-        except AccessError as error:
-            assert str(error).endswith(f"the attack asked for {access}.")
-            continue
-        found.add(access)
-    return found
+    refused = {access: refusal(call) for access, call in calls.items()}
+    assert all(said in (None, f"the attack asked for {access}.") for access, said in refused.items())
+    return {access for access, said in refused.items() if said is None}
+
+
+def refusal(call):
+    """The end of the sentence that refuses; None if it does not."""
+    try:
+        call()
+    except AccessError as error:
+        return str(error).partition("; ")[2]
+    return None
 
 
 BLACK = {Access.LABELS, Access.LOSS, Access.PROBABILITIES}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.view import Access
+from attacks.view import WHITE_BOX, Access, AccessError
 from audit.mechanism import DPSGD
 from audit.registry import MODELS, TRAINERS, available, build, identity
 from audit.training.base import SweepTrainer, Trainer
@@ -106,6 +106,17 @@ def test_a_view_of_every_model_with_full_access(trainer, model):
     loss = view.loss(DATA[model.kind].test)
     assert loss.shape == (3, 16)
     assert np.isfinite(loss).all()
+
+
+@every_trainer
+def test_its_views_grant_what_it_says(trainer):
+    view = trainer.train(IMAGES, MADE["array"], ROWS, [1, 2, 3])
+    for access in WHITE_BOX:
+        if access in trainer.white_box:
+            assert view.grant(access).access is access
+            continue
+        with pytest.raises(AccessError, match=f"the attack asked for {access}"):
+            view.grant(access)
 
 
 @every_pair
