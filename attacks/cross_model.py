@@ -15,9 +15,9 @@ it goes wrong: let models know nothing, x_i be model i's signal for a canary and
 *other* models without it. Among n models without it, that is n / (n - 1) times x_i's distance from their mean; for
 models with it, the distance itself. With n = 2 of 4, scores at either end belong to models without the canary two times
 in three, and a bound that looks for the best threshold at either end finds "leakage" in pure noise; many canaries make
-that as sure as one likes. So leave-one-out scores describe an attack (AUC, TPR at fixed
-FPR); they never reach an estimator: `Scores.calibrated` marks them, and estimators and
-claim tests refuse what is so marked.
+that as sure as one likes. So leave-one-out scores describe an attack (AUC, TPR at fixed FPR, where the same effect is
+a bias of the order of one over the number of models); they never reach an estimator. `Scores.calibrated` marks them,
+and estimators, claims' tests and files of scores refuse what is so marked.
 
 Held-out (`held_out`): the models are cut in two by position, which is settled before anything is scored. The first
 half, with its coins, is the adversary's; the second half is scored. Given the first half, the scoring rule is fixed
@@ -31,6 +31,7 @@ The price is half of the models. Where there are too few to cut, the signals the
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,12 +69,14 @@ class KnownModels:
     def at_most(self, count: int) -> KnownModels:
         """The first `count` models with each canary and the first `count` without, the others as if never seen.
 
-        A model that is left out for one canary may be kept for another; its signal there becomes NaN.
+        A model that is not used for one canary may be used for another; where it is not, its signal becomes NaN.
         """
         keep = np.zeros_like(self.member)
         for side in (self.member, ~self.member):
             keep |= side & (np.cumsum(side, axis=0) <= count)
-        return replace(self, signal=np.where(keep, self.signal, np.nan))
+        used = keep.any(axis=1)
+        signal = np.where(keep, self.signal, np.nan)[used]
+        return KnownModels(signal, self.member[used], self.population)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,19 +138,21 @@ class CrossModel(Attack):
         """
 
 
-def leave_one_out(attack: Attack, scores: Scores) -> Scores:
+def leave_one_out(attack: Attack, scores: Scores, targets: Sequence[int] | None = None) -> Scores:
     """Every model's scores with all others as known models; `scores` itself for attacks that use no other model.
 
     For describing an attack; no bound may be taken from it (see the module). The known models of model i stand in the
-    order i + 1, i + 2, ... and round, so attacks that use a few of them do not all use the same.
+    order i + 1, i + 2, ... and round, so attacks that use a few of them do not all use the same. `targets` names the
+    models that are scored; None scores all.
     """
+    chosen = scores if targets is None else scores.take_models(list(targets))
     if not isinstance(attack, CrossModel) or scores.models < 2:
-        return scores
-    found = np.empty_like(scores.score)
-    for i in range(scores.models):
+        return chosen
+    found = np.empty_like(chosen.score)
+    for row, i in enumerate(range(scores.models) if targets is None else targets):
         others = (i + 1 + np.arange(scores.models - 1)) % scores.models
-        found[i] = _compared(attack, scores.score[i : i + 1], scores, others)[0]
-    return replace(scores, score=found, calibrated="leave-one-out")
+        found[row] = _compared(attack, scores.score[i : i + 1], scores, others)[0]
+    return replace(chosen, score=found, calibrated="leave-one-out")
 
 
 def held_out(attack: Attack, scores: Scores) -> Scores:

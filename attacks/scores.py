@@ -82,7 +82,11 @@ class Scores:
 
     @classmethod
     def join(cls, observed: Observations, canaries: CanarySet, inclusion: Inclusion) -> Scores:
-        """Observations joined to the coins by canary id.
+        """Observations joined to the coins by canary id; canaries of one user become one column, named for the user.
+
+        A user's score and evidence are the means over the user's records. Where the claim covers one record, the
+        column counts as many copies as the user has records (group privacy needs no equal records); where it covers
+        users, as one.
 
         Raises:
             InputError: if the ids differ, or the numbers of models.
@@ -97,7 +101,7 @@ class Scores:
         row = {canary: i for i, canary in enumerate(canaries.ids)}
         mine = np.array([row[canary] for canary in inclusion.ids], dtype=np.intp)
         space = [float(s.space_size) for s in canaries.secrets] or [1.0] * len(canaries)
-        return cls(
+        joined = cls(
             ids=inclusion.ids,
             score=np.asarray(observed.score, dtype=np.float64)[:, order],
             member=inclusion.member,
@@ -106,6 +110,30 @@ class Scores:
             randomised=inclusion.randomised,
             space=np.array(space)[mine],
             evidence={name: np.asarray(array)[:, order] for name, array in observed.evidence.items()},
+        )
+        if not canaries.users:
+            return joined
+        return joined._by_user(tuple(canaries.users[i] for i in mine), canaries.protected == "user")
+
+    def _by_user(self, users: tuple[str, ...], protected: bool) -> Scores:
+        """One column for each user, in the order of appearance; `users` names each column's owner."""
+        names, first, owner = np.unique(np.array(users), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        share = (owner == order[:, None]) / np.bincount(owner)[order, None]  # float64[users, columns]
+        most = np.finfo(np.float64).max / max(1, len(users))
+
+        def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+            return np.clip(values.astype(np.float64), -most, most) @ share.T
+
+        return replace(
+            self,
+            ids=tuple(names[order].tolist()),
+            score=mean(self.score),
+            member=self.member[:, first[order]],
+            reference=self.reference[first[order]],
+            repetitions=np.ones(len(names), dtype=np.int64) if protected else np.bincount(owner)[order],
+            space=self.space[first[order]],
+            evidence={name: mean(array) for name, array in self.evidence.items()},
         )
 
     @classmethod

@@ -15,6 +15,7 @@ import numpy as np
 from opacus.accountants import PRVAccountant
 from scipy.optimize import brentq
 
+from audit.bounds import ADD_OR_REMOVE_ONE
 from audit.claim import Claim
 from audit.mechanism import DPSGD
 from audit.pld import pld_epsilon
@@ -25,8 +26,14 @@ MIN_NOISE, MAX_NOISE = 0.05, 2000.0
 
 
 @lru_cache(maxsize=4096)
-def prv_epsilon(mechanism: DPSGD, delta: float) -> float:
-    """Epsilon at `delta` by Opacus's PRV accountant (Gopi, Lee, Wutschitz 2021), an upper estimate within 0.001."""
+def prv_epsilon(mechanism: DPSGD, delta: float, adjacency: str = ADD_OR_REMOVE_ONE) -> float:
+    """Epsilon at `delta` by Opacus's PRV accountant (Gopi, Lee, Wutschitz 2021), an upper estimate within 0.001.
+
+    Raises:
+        InputError: for another adjacency than add-or-remove-one.
+    """
+    if adjacency != ADD_OR_REMOVE_ONE:
+        raise InputError(f"Accountant 'opacus-prv' knows '{ADD_OR_REMOVE_ONE}' alone, got '{adjacency}'; use 'pld'.")
     if mechanism.noise_multiplier == 0:
         return math.inf
     accountant = PRVAccountant()
@@ -37,19 +44,29 @@ def prv_epsilon(mechanism: DPSGD, delta: float) -> float:
         return float(accountant.get_epsilon(delta, eps_error=0.001))
 
 
-ACCOUNTANTS: dict[str, Callable[[DPSGD, float], float]] = {"pld": pld_epsilon, "opacus-prv": prv_epsilon}
+ACCOUNTANTS: dict[str, Callable[[DPSGD, float, str], float]] = {
+    "pld": lambda mechanism, delta, adjacency: pld_epsilon(mechanism, delta, adjacency=adjacency),
+    "opacus-prv": prv_epsilon,
+}
 
 
-def claim_of(mechanism: DPSGD, delta: float, accountant: str = "pld", unit: str = "record") -> Claim:
+def claim_of(
+    mechanism: DPSGD,
+    delta: float,
+    accountant: str = "pld",
+    unit: str = "record",
+    adjacency: str = ADD_OR_REMOVE_ONE,
+) -> Claim:
     """What DP-SGD may claim at `delta`.
 
     Raises:
         InputError: for an unknown accountant.
     """
     return Claim(
-        epsilon=_accountant(accountant)(mechanism, delta),
+        epsilon=_accountant(accountant)(mechanism, delta, adjacency),
         delta=delta,
         unit=unit,
+        adjacency=adjacency,
         sampling=mechanism.sampling,
         accountant=accountant,
         mechanism=mechanism,
@@ -65,6 +82,7 @@ def noise_multiplier(
     accountant: str = "pld",
     tolerance: float = 1e-3,
     later: tuple[tuple[int, float], ...] = (),
+    adjacency: str = ADD_OR_REMOVE_ONE,
 ) -> float:
     """The smallest noise multiplier (to a relative `tolerance` in epsilon) whose claim is at most `epsilon`.
 
@@ -83,7 +101,7 @@ def noise_multiplier(
     compute = _accountant(accountant)
 
     def excess(log_sigma: float) -> float:
-        found = compute(DPSGD(sample_rate, steps, math.exp(log_sigma), later), delta)
+        found = compute(DPSGD(sample_rate, steps, math.exp(log_sigma), later), delta, adjacency)
         return math.log(max(found, 1e-12) / epsilon)  # A large delta may leave nothing of epsilon.
 
     low, high = _bracket(excess)
@@ -114,7 +132,7 @@ def _bracket(excess: Callable[[float], float]) -> tuple[float | None, float | No
     return None, None
 
 
-def _accountant(name: str) -> Callable[[DPSGD, float], float]:
+def _accountant(name: str) -> Callable[[DPSGD, float, str], float]:
     if name not in ACCOUNTANTS:
         raise InputError(f"Unknown accountant '{name}'; allowed: {', '.join(ACCOUNTANTS)}.")
     return ACCOUNTANTS[name]

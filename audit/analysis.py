@@ -19,9 +19,10 @@ from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.estimators.base import Estimator
 from audit.membership import membership_metrics
-from audit.metrics import association_p_value, extraction
+from audit.metrics import RESAMPLES, association_p_value, extraction
 from audit.policy import Policy
-from audit.results import AttackResult, CellResult, Interval, RunResult
+from audit.results import AttackResult, CellResult, Interval, RecordRisk, RunResult
+from audit.risk import LEAST_MODELS, record_risks
 from audit.verdict import CONTROL_ALARM, judge, overall, read_controls
 from canaries.inclusion import Randomised
 
@@ -50,6 +51,7 @@ class CellScores:
         estimators: what turns these scores into bounds.
         held_out: by attack, the scores that bounds, tests and controls are taken from, where `scores` were calibrated
             on each other's coins and are for describing the attack alone.
+        signals: by attack, what each model alone said, where `scores` were calibrated.
     """
 
     audit: str
@@ -61,6 +63,7 @@ class CellScores:
     utility: dict[str, Sequence[float]]
     estimators: tuple[Estimator, ...]
     held_out: dict[AttackKind, Scores] = field(default_factory=dict)
+    signals: dict[AttackKind, Scores] = field(default_factory=dict)
 
     @property
     def models_done(self) -> int:
@@ -83,16 +86,16 @@ class CellScores:
 
 
 def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> dict[str, dict[AttackKind, Scores]]:
-    """The fields `scores` and `held_out` of `CellScores`, from what each attack saw in each model.
+    """The fields `scores`, `held_out` and `signals` of `CellScores`, from what each attack saw in each model.
 
     Attacks that compare models are calibrated leave-one-out to describe them, and on held-out models to prove
     something; what each of the two is good for stands in `attacks.cross_model`.
     """
+    crossing = {kind: (attack, seen) for kind, (attack, seen) in attacks.items() if isinstance(attack, CrossModel)}
     return {
         "scores": {kind: leave_one_out(attack, seen) for kind, (attack, seen) in attacks.items()},
-        "held_out": {
-            kind: held_out(attack, seen) for kind, (attack, seen) in attacks.items() if isinstance(attack, CrossModel)
-        },
+        "held_out": {kind: held_out(attack, seen) for kind, (attack, seen) in crossing.items()},
+        "signals": {kind: seen for kind, (_, seen) in crossing.items()},
     }
 
 
@@ -164,12 +167,12 @@ def _attack(
 ) -> AttackResult:
     proving = cell.held_out.get(kind, scores)
     planted, references = cell.proving(kind), proving.select(proving.reference)
-    if proving.calibrated == "held-out":
-        paid = (f"calibration on {scores.models - planted.models} other models, which are not scored", *paid)
-    described = membership_metrics(scores, run.seed)
+    described = membership_metrics(scores, run.seed, resamples=RESAMPLES)
     control = cell.claim.is_control
     bounds: list[Bound] = [
-        estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid)
+        replace(
+            estimator.bound(planted, run.delta, confidence, cell.claim.adjacency, run.seed, paid), unit=cell.claim.unit
+        )
         for other, _, estimator in cell.pairs()
         if other == kind
     ]
@@ -183,6 +186,7 @@ def _attack(
         scores=scores,
         auc=described.auc,
         tpr_at=described.tpr_at,
+        risks=_risks(cell, kind),
         bounds=tuple(bounds),
         seen_p=association_p_value(planted),
         reference_p=association_p_value(references) if references.ids else None,
@@ -190,6 +194,12 @@ def _attack(
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
     )
+
+
+def _risks(cell: CellScores, kind: AttackKind) -> tuple[RecordRisk, ...]:
+    signals = cell.signals.get(kind, cell.scores[kind])
+    single = signals.randomised == "canary" and signals.models >= LEAST_MODELS and kind.family == "membership"
+    return record_risks(signals) if single else ()
 
 
 def _cell(

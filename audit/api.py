@@ -30,6 +30,7 @@ from audit.utility import measure_utility
 from canaries.base import CanaryDesign, CanarySet
 from canaries.errors import InputError
 from canaries.inclusion import Inclusion
+from canaries.neighbours import as_neighbours, owned
 from canaries.randomness import derive_seed, generator
 from canaries.records import ArrayRecords, Dataset, TextRecords
 
@@ -83,6 +84,7 @@ def run(
     *,
     count: int = 64,
     references: int = 32,
+    records_per_user: int = 1,
     randomise: Literal["canary", "model"] = "canary",
     control: TrainFunction | None = None,
     estimators: Sequence[Estimator] | None = None,
@@ -101,10 +103,13 @@ def run(
         canaries: how canaries are made.
         attacks: what is run on every model.
         models: how many models are trained.
-        claim: what the pipeline claims.
+        claim: what the pipeline claims. Its adjacency says what is in a canary's place where it is out; with the unit
+            "user" it covers all of a user's records at once.
         seed: every random draw derives from it.
         count: canaries that a coin may insert. With randomise="model" use 1, or the claim is about a group.
         references: canaries that are never inserted: the negative control.
+        records_per_user: how many canaries one user owns, in or out together; `count` and `references` then count
+            users. A claim for records is then tested as one for a group of so many.
         randomise: "canary": each (model, canary) has a fair coin; "model": each model has all canaries or none.
         control: the same pipeline without its protection, trained as often: the positive control. Without it a claim
             can be refuted, but nothing else can be concluded.
@@ -117,8 +122,15 @@ def run(
         InputError: for arguments out of range, data that does not fit, or answers of the wrong shape.
     """
     _check(attacks, confidence, least_power)
-    dataset, labels = _dataset(data, count + references, derive_seed(seed, "data"))
-    crafted = canaries.make(dataset, count, generator(seed, "canaries"), references)
+    if records_per_user < 1:
+        raise InputError(f"Expected records_per_user >= 1, got {records_per_user}.")
+    dataset, labels = _dataset(data, records_per_user * (count + references), derive_seed(seed, "data"))
+    crafted = canaries.make(
+        dataset, records_per_user * count, generator(seed, "canaries"), records_per_user * references
+    )
+    crafted = as_neighbours(crafted, claim.adjacency, dataset, generator(seed, "substitutes"))
+    if records_per_user > 1:
+        crafted = owned(crafted, records_per_user, "user" if claim.unit == "user" else "record")
     for attack in attacks:
         if canaries.kind not in attack.kinds:
             raise InputError(f"Attack '{attack.name}' cannot attack {canaries.kind} canaries.")
@@ -153,7 +165,8 @@ def run(
                 seed=seed,
                 policy=Policy(least_power=least_power),
                 config={
-                    "canaries": registry.identity(canaries) | {"count": count, "references": references},
+                    "canaries": registry.identity(canaries)
+                    | {"count": count, "references": references, "records_per_user": records_per_user},
                     "randomise": randomise,
                     "attacks": [registry.identity(attack) for attack in attacks],
                     "models": models,

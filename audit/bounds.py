@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-ADD_OR_REMOVE_ONE = "add-or-remove-one"
-REPLACE_ONE = "replace-one"
+from canaries.neighbours import ADD_OR_REMOVE_ONE, REPLACE_LABEL, REPLACE_ONE
+
+__all__ = ["ADD_OR_REMOVE_ONE", "REPLACE_LABEL", "REPLACE_ONE", "Bound", "Estimate"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Bound:
         ceiling: the largest epsilon that a perfect attack could have shown with as many models and canaries.
         parametric: true if it assumes the shape of the mechanism's trade-off curve.
         samples: the counts behind it, for the report.
+        unit: what it is stated for one of: "record", "text", "user", ...
     """
 
     epsilon: float
@@ -36,6 +38,7 @@ class Bound:
     ceiling: float
     parametric: bool
     samples: dict[str, Any]
+    unit: str = "record"
 
 
 @dataclass(frozen=True)

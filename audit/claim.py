@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from audit.bounds import ADD_OR_REMOVE_ONE, REPLACE_ONE
+from audit.bounds import ADD_OR_REMOVE_ONE
 from audit.mechanism import DPSGD
 from canaries.errors import InputError
+from canaries.neighbours import NEIGHBOURS
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Claim:
         epsilon: in nats, > 0; infinity says that nothing is claimed (a control).
         delta: in [0, 1).
         unit: what one neighbour adds or removes: "record", "text", "user", ...
-        adjacency: "add-or-remove-one" or "replace-one".
+        adjacency: "add-or-remove-one", "replace-one", or "replace-label" (label privacy).
         sampling: how batches are drawn: "poisson", "full-batch", "unknown", or other words.
         accountant: who computed it: "pld", "opacus-prv", "stated", ...
         mechanism: what is claimed to have been run; the test of the claim then uses its whole trade-off curve.
@@ -41,8 +42,10 @@ class Claim:
             raise InputError(f"Expected a claimed epsilon > 0 (inf allowed), got {self.epsilon}.")
         if not 0 <= self.delta < 1:
             raise InputError(f"Expected delta in [0, 1), got {self.delta}.")
-        if self.adjacency not in (ADD_OR_REMOVE_ONE, REPLACE_ONE):
-            raise InputError(f"Expected adjacency '{ADD_OR_REMOVE_ONE}' or '{REPLACE_ONE}', got '{self.adjacency}'.")
+        if self.adjacency not in NEIGHBOURS:
+            raise InputError(
+                f"Expected adjacency to be one of {', '.join(map(repr, NEIGHBOURS))}, got '{self.adjacency}'."
+            )
 
     @property
     def is_control(self) -> bool:
@@ -57,4 +60,5 @@ class Claim:
     def __str__(self) -> str:
         if self.is_control:
             return "no privacy claimed"
-        return f"({self.epsilon:g}, {self.delta:g})-DP per {self.unit}"
+        neighbours = "" if self.adjacency == ADD_OR_REMOVE_ONE else f" under {self.adjacency}"
+        return f"({self.epsilon:g}, {self.delta:g})-DP per {self.unit}{neighbours}"

@@ -8,7 +8,6 @@ import secrets
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -101,30 +100,33 @@ def report(
 @app.command()
 def gate(
     run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
-    policy: Annotated[Path | None, typer.Option("--policy", help="TOML; by default the experiment's [gate].")] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy", help="TOML; by default the experiment's [gate], else pyproject.toml's [tool.firedamp.gate]."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
-    """Hold a run against a policy, for CI: refuted claims, budgets on bounds and on extraction."""
-    from audit.gate import check, load_policy
+    """Hold a run against a policy, for CI: refuted claims, budgets on bounds and rates, regressions.
+
+    Writes gate.json, gate.junit.xml, gate.sarif and gate.md into RUN.
+    """
+    from audit.gate import check, choose_policy
     from audit.policy import Policy
+    from audit.report.gate_files import gate_document, write_gate_files
     from audit.runs import load_result
 
-    chosen = load_policy(policy) if policy else None
+    folder = RunDirectory.open(run)
+    chosen, source = choose_policy(policy, Policy.model_validate(folder.manifest()["experiment"]["gate"]))
     result = load_result(run, chosen)
-    found = check(result, chosen or Policy.model_validate(result.config["gate"]))
-    document = {
-        "passed": found.passed,
-        "exit_code": found.exit_code,
-        "verdict": asdict(found.verdict),
-        "findings": [asdict(finding) for finding in found.findings],
-        "failed_units": sorted(result.failures),
-    }
-    RunDirectory(run).write_json("gate.json", document)
+    found = check(result, chosen, load_result(Path(chosen.baseline.run)) if chosen.baseline else None)
+    write_gate_files(result, found, source, folder)
     if as_json:
-        _print_json(document)
+        _print_json(gate_document(result, found, source))
     else:
         for finding in found.findings:
-            print(f"FAILED {finding.rule}: {finding.where}: {finding.message}")
+            print(f"{finding.severity.upper()} {finding.rule}: {finding.where}: {finding.message}")
         if result.failures:
             print(f"{len(result.failures)} units failed; their tracebacks are in {run / 'failures'}.")
         print(f"{'passed' if found.passed else 'not passed'}: {found.verdict}")
@@ -148,6 +150,10 @@ def bound(
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="What `plant` wrote; joins coins to scores by canary id.")
     ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option("--calibrate", help="lira, rmia, ...: half of the models, held against the other half."),
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> int:
@@ -156,11 +162,15 @@ def bound(
     One row per score: `score` (higher = more likely a member), `member` (0/1 or true/false) and, where there are
     several, `model` and `canary`.
     """
+    from audit.calibration import calibrated_by
     from audit.score_audit import audit_scores, stated_claim
     from audit.score_files import read_scores
 
     claim = stated_claim(delta, epsilon, noise_multiplier, sample_rate, steps)
-    found = audit_scores(read_scores(scores, manifest), delta, confidence, estimator, claim, seed)
+    measured = read_scores(scores, manifest)
+    if calibrate is not None:
+        measured = calibrated_by(calibrate, measured)
+    found = audit_scores(measured, delta, confidence, estimator, claim, seed)
     if as_json:
         _print_json(found.document())
     else:
@@ -214,6 +224,24 @@ def plant(
         print(f"training set: {document['training_set']} ({document['inserted']} of {count} canaries inserted)")
         print(f"manifest: {document['manifest']}")
         print("Keep the manifest away from whoever trains: it holds the coins.")
+    return 0
+
+
+@app.command(name="init-ci")
+def init_ci(
+    experiment: Annotated[Path, typer.Argument(help="The experiment that CI runs, a TOML file.", metavar="CONFIG")],
+    provider: Annotated[str, typer.Option("--provider", help="github, gitlab or both.")] = "both",
+    out: Annotated[Path, typer.Option("--out", help="The repository's root.")] = Path(),
+    as_json: Json = False,
+) -> int:
+    """Write workflow files that sweep, gate and publish on GitHub Actions and GitLab; trained models are cached."""
+    from audit.ci_files import write_ci_files
+
+    written = [str(path) for path in write_ci_files(experiment, provider, out)]
+    if as_json:
+        _print_json({"written": written})
+    else:
+        print("\n".join(written))
     return 0
 
 

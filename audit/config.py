@@ -20,6 +20,7 @@ from audit.training.base import SweepTrainer
 from audit.training.datasets import DatasetSource
 from canaries.base import CanaryDesign
 from canaries.errors import InputError
+from canaries.neighbours import ADD_OR_REMOVE_ONE, REPLACE_LABEL, Neighbours
 
 
 def _plugin(kind: registry.Kind) -> tuple[PlainValidator, PlainSerializer]:
@@ -56,12 +57,57 @@ class CanaryPlan(Table):
         count: canaries that a coin may insert.
         references: canaries that are never inserted, the negative control.
         randomise: "canary": each (model, canary) has a fair coin; "model": each model has all or none.
+        neighbours: what is in a canary's place where it is out: nothing ("add-or-remove-one"), another record of the
+            pool ("replace-one"), or the same features under another label ("replace-label"). Claims are accounted for
+            these neighbours.
+        records_per_user: how many canaries one user owns, in or out together; `count` and `references` then count
+            users.
+        protects: what the claim covers. With "record", bounds are for one record, by group privacy where a user owns
+            several; with "user" the accountant's epsilon is taken to cover a whole user, which training has to earn.
     """
 
     design: DesignField
     count: int = Field(ge=1)
     references: int = Field(default=16, ge=0)
     randomise: Literal["canary", "model"] = "canary"
+    neighbours: Neighbours = ADD_OR_REMOVE_ONE
+    records_per_user: int = Field(default=1, ge=1)
+    protects: Literal["record", "user"] = "record"
+
+    @model_validator(mode="after")
+    def _replaceable(self) -> CanaryPlan:
+        kind = self.design.kind
+        if kind == "gradient" and self.neighbours != ADD_OR_REMOVE_ONE:
+            raise InputError(f"gradients are added or removed, got neighbours '{self.neighbours}'.")
+        if kind == "text" and self.neighbours == REPLACE_LABEL:
+            raise InputError(f"neighbours '{REPLACE_LABEL}' needs labelled records, '{self.design.name}' makes texts.")
+        if kind == "text" and self.records_per_user > 1:
+            raise InputError(f"records_per_user must be 1 with secrets, got {self.records_per_user}.")
+        return self
+
+
+class PilotPlan(Table):
+    """What is tried on models of their own, which no bound is taken from, before an audit begins.
+
+    Attributes:
+        designs: canary designs to try; none keeps the audit's own.
+        learning_rates: to try with each of them; none keeps the trainer's own.
+        models: how many models each candidate is tried on.
+        epochs: how long each is trained; sampled batches count by their expectation.
+        epsilon: what each claims, accounted for the pilot's own steps; the experiment's largest finite one by default.
+    """
+
+    designs: tuple[DesignField, ...] = ()
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    models: int = Field(default=32, ge=4, multiple_of=2)
+    epochs: float = Field(default=1.0, gt=0)
+    epsilon: Epsilon | None = None
+
+    @model_validator(mode="after")
+    def _a_choice(self) -> PilotPlan:
+        if max(1, len(self.designs)) * max(1, len(self.learning_rates)) < 2:
+            raise InputError("a pilot chooses among at least 2 designs, or 2 learning_rates.")
+        return self
 
 
 class AuditPlan(Table):
@@ -75,6 +121,7 @@ class AuditPlan(Table):
         models: how many models an epsilon.
         attacks: what is run on each model.
         estimators: what turns scores into bounds.
+        pilot: how the canary design or the learning rate is chosen first, on models of their own; none chooses nothing.
     """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -84,10 +131,16 @@ class AuditPlan(Table):
     models: int = Field(ge=1)
     attacks: tuple[AttackField, ...] = Field(min_length=1)
     estimators: tuple[EstimatorField, ...] = Field(min_length=1)
+    pilot: PilotPlan | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> AuditPlan:
         kind = self.canaries.design.kind
+        for design in self.pilot.designs if self.pilot else ():
+            if design.kind != kind:
+                raise InputError(
+                    f"the pilot's design '{design.name}' makes {design.kind} canaries, and the audit's {kind} ones."
+                )
         if kind not in (self.data.kind, "gradient"):
             raise InputError(
                 f"canary design '{self.canaries.design.name}' makes {kind} records, "
@@ -195,7 +248,12 @@ def _sentence(error: ValidationError) -> str:
 def _table_at(loc: tuple[int | str, ...]) -> tuple[str, set[str]]:
     """What to call the table at `loc`, and its keys."""
     model: type[BaseModel] = Experiment
-    nested: dict[str, type[BaseModel]] = {"audits": AuditPlan, "canaries": CanaryPlan, "gate": Policy}
+    nested: dict[str, type[BaseModel]] = {
+        "audits": AuditPlan,
+        "canaries": CanaryPlan,
+        "pilot": PilotPlan,
+        "gate": Policy,
+    }
     for part in loc:
         model = nested.get(str(part), model)
     return f"[{'.'.join(str(part) for part in loc)}]" if loc else "the file", set(model.model_fields)

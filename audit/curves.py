@@ -95,13 +95,14 @@ def extraction_series(cells: Iterable[CellResult]) -> dict[str, dict[int, list[t
     return series
 
 
-def roc(scores: Scores) -> tuple[Floats, Floats] | None:
+def roc(scores: Scores, centre: bool = True) -> tuple[Floats, Floats] | None:
     """False and true positive rates [points] of every threshold, pooled over models and canaries, references left out.
 
-    Of centred scores, as the AUC beside it. Equal scores move together, so a score that says nothing lies on the
-    diagonal. None where one side is empty.
+    Of centred scores, as the AUC beside it, unless `centre` is false. Equal scores move together, so a score that says
+    nothing lies on the diagonal. None where one side is empty.
     """
-    planted = scores.select(~scores.reference).centred()
+    planted = scores.select(~scores.reference)
+    planted = planted.centred() if centre else planted
     member, score = planted.member.ravel(), planted.score.ravel()
     if not 0 < member.sum() < len(member):
         return None

@@ -6,29 +6,35 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from audit import exit_codes, registry
-from audit.formatting import lower
-from audit.policy import Policy
-from audit.results import CellResult, Outcome, RunResult, Verdict
+from audit.combine import simultaneous_confidence
+from audit.formatting import lower, number, p_value
+from audit.policy import Policy, Severity
+from audit.rates import rate_at_least, tpr_at_least
+from audit.regression import changes
+from audit.results import AttackResult, CellResult, Outcome, RunResult, Verdict
 from canaries.errors import InputError
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that failed.
+    """One thing that the policy does not allow.
 
     Attributes:
         rule: the policy's key that it violates.
         where: pipeline and epsilon.
         message: what was found, what is allowed.
+        severity: an error fails the gate, a warning does not.
     """
 
     rule: str
     where: str
     message: str
+    severity: Severity = "error"
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class GateResult:
     Attributes:
         passed: true if nothing failed and the verdict is NOT_REFUTED.
         verdict: the run's.
-        findings: what failed.
+        findings: errors and warnings.
         exit_code: 0 passed, 1 refuted or over budget, 3 inconclusive, 4 some units failed.
     """
 
@@ -48,13 +54,27 @@ class GateResult:
     exit_code: int
 
 
-def check(result: RunResult, policy: Policy) -> GateResult:
-    """Hold a run against a policy. Only proven bounds and confidence limits count, and never a control."""
-    findings = tuple(
-        finding for cell in result.cells if not cell.claim.is_control for finding in _findings(cell, policy)
+def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) -> GateResult:
+    """Hold a run against a policy. Only proven bounds and confidence limits count, and never a control.
+
+    Where a negative control alarmed nothing is held against any budget: the audit is broken, and its numbers with it.
+
+    Args:
+        result: the run.
+        policy: what is allowed.
+        baseline: the run that the policy's baseline names, read.
+
+    Raises:
+        InputError: if the policy names a baseline, and it is not given or shares no attack with the run.
+    """
+    cells = [cell for cell in result.cells if cell.verdict is not None and not cell.verdict.alarmed]
+    findings = (
+        *(finding for cell in cells for finding in _of_claim(cell, policy)),
+        *_of_rates(cells, policy, result.confidence),
+        *_of_baseline(result, policy, baseline),
     )
     code = exit_code(result)
-    if findings:
+    if any(finding.severity == "error" for finding in findings):
         code = exit_codes.REFUTED
     elif code == exit_codes.REFUTED:  # Refuted, where the policy does not mind: what else is there?
         unclear = any(cell.verdict and cell.verdict.outcome is Outcome.INCONCLUSIVE for cell in result.cells)
@@ -73,16 +93,13 @@ def exit_code(result: RunResult) -> int:
 
 
 def load_policy(path: Path) -> Policy:
-    """A policy from a TOML file: its table [gate] where there is one, else the whole file.
+    """A policy from a TOML file: its table [tool.firedamp.gate] or [gate] where there is one, else the whole file.
 
     Raises:
         InputError: for a file that cannot be read, or a key or value that is not allowed.
     """
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"Cannot read the policy '{path}': {error}.") from None
-    table = table.get("gate", table)
+    table = _toml(path)
+    table = _project_table(table) or table.get("gate", table)
     if not isinstance(table, dict):
         raise InputError(f"{path}: Key 'gate': expected a table, got {table!r}.")
     for key in table:
@@ -94,25 +111,99 @@ def load_policy(path: Path) -> Policy:
         raise InputError(f"{path}: {registry.sentence(error)}") from None
 
 
-def _findings(cell: CellResult, policy: Policy) -> Iterator[Finding]:
-    where = f"{cell.audit} at epsilon {cell.claim.epsilon:g}"
-    verdict = cell.verdict
-    if policy.refute_claims and verdict is not None and verdict.outcome is Outcome.REFUTED:
-        yield Finding("refute_claims", where, verdict.reason)
-    if policy.max_lower_bound is not None and verdict is not None and verdict.lower_bound > policy.max_lower_bound:
-        yield Finding(
-            "max_lower_bound",
-            where,
-            f"Epsilon is at least {lower(verdict.lower_bound)}; at most {policy.max_lower_bound:g} is allowed.",
-        )
-    if policy.max_extraction_rate is None:
-        return
-    for attack in cell.attacks:
-        for group in attack.extraction:
-            if group.rate.low > policy.max_extraction_rate:
-                yield Finding(
-                    "max_extraction_rate",
-                    where,
-                    f"{group.rate.value:.0%} of the secrets inserted {group.repetitions} times were extracted "
-                    f"(at least {group.rate.low:.0%} at 95%); at most {policy.max_extraction_rate:.0%} is allowed.",
+def choose_policy(given: Path | None, own: Policy, project: Path = Path("pyproject.toml")) -> tuple[Policy, str]:
+    """The policy that counts, and where it is from: a file that is named, else the experiment's, else the project's.
+
+    Args:
+        given: a policy file, or None.
+        own: the experiment's [gate]; it counts if it says anything.
+        project: whose [tool.firedamp.gate] counts last.
+
+    Raises:
+        InputError: as `load_policy`.
+    """
+    if given is not None:
+        return load_policy(given), str(given)
+    if own == Policy() and project.is_file() and _project_table(_toml(project)):
+        return load_policy(project), str(project)
+    return own, "the experiment"
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"Cannot read the policy '{path}': {error}.") from None
+
+
+def _project_table(table: dict[str, Any]) -> Any:
+    for key in ("tool", "firedamp", "gate"):
+        table = table.get(key, {}) if isinstance(table, dict) else {}
+    return table
+
+
+def _where(audit: str, epsilon: float) -> str:
+    return f"{audit} at epsilon {epsilon:g}"
+
+
+def _of_claim(cell: CellResult, policy: Policy) -> Iterator[Finding]:
+    where, verdict, budget = _where(cell.audit, cell.claim.epsilon), cell.verdict, policy.max_lower_bound
+    assert verdict is not None
+    if policy.claim_severity and verdict.outcome is Outcome.REFUTED:
+        yield Finding("refute_claims", where, verdict.reason, policy.claim_severity)
+    if budget is not None and verdict.lower_bound > budget.limit:
+        message = f"Epsilon is at least {lower(verdict.lower_bound)}; at most {budget.limit:g} is allowed."
+        yield Finding("max_lower_bound", where, message, budget.severity)
+
+
+def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Iterator[Finding]:
+    """Budgets on rates; all their limits hold together with the run's confidence."""
+    attacks = [(_where(cell.audit, cell.claim.epsilon), attack) for cell in cells for attack in cell.attacks]
+    groups = sum(len(attack.extraction) for _, attack in attacks) if policy.max_extraction_rate else 0
+    each = simultaneous_confidence(confidence, groups + len(attacks) * len(policy.max_tpr))
+    for where, attack in attacks:
+        yield from _extracted(where, attack, policy, each)
+        for budget in policy.max_tpr:
+            least = tpr_at_least(attack.scores, budget.fpr, each)
+            if least > budget.limit:
+                message = (
+                    f"Attack {attack.attack} finds at least {lower(100 * least)}% of the members at a false positive "
+                    f"rate of {budget.fpr:g} (confidence {each:.6g}); at most {budget.limit:.3%} is allowed."
                 )
+                yield Finding("max_tpr", where, message, budget.severity)
+
+
+def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: float) -> Iterator[Finding]:
+    budget = policy.max_extraction_rate
+    for group in attack.extraction if budget is not None else ():
+        assert budget is not None
+        if not group.secrets:
+            continue
+        least = rate_at_least(round(group.rate.value * group.secrets), group.secrets, confidence)
+        if least > budget.limit:
+            message = (
+                f"{group.rate.value:.0%} of the secrets inserted {group.repetitions} times were extracted (at least "
+                f"{lower(100 * least)}%, confidence {confidence:.6g}); at most {budget.limit:.0%} is allowed."
+            )
+            yield Finding("max_extraction_rate", where, message, budget.severity)
+
+
+def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) -> Iterator[Finding]:
+    if policy.baseline is None:
+        return
+    if baseline is None:
+        raise InputError(f"The policy names a baseline, '{policy.baseline.run}', and it was not read.")
+    found = changes(result, baseline)
+    if not found:
+        raise InputError(f"The baseline '{policy.baseline.run}' shares no pipeline, epsilon and attack with this run.")
+    alarmed = {
+        (cell.audit, cell.claim.epsilon) for cell in result.cells if cell.verdict is not None and cell.verdict.alarmed
+    }
+    for change in found:
+        if change.p_value <= 1 - result.confidence and (change.audit, change.epsilon) not in alarmed:
+            message = (
+                f"Attack {change.attack} has a membership AUC of {number(change.auc)}; in '{policy.baseline.run}' it "
+                f"had {number(change.before)}; that this is noise has p = {p_value(change.p_value)}, adjusted for "
+                f"{len(found)} comparisons."
+            )
+            yield Finding("baseline", _where(change.audit, change.epsilon), message, policy.baseline.severity)

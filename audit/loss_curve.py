@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 
 import numpy as np
-from dp_accounting import NeighboringRelation
 from dp_accounting.pld import privacy_loss_distribution as pld
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from audit.bounds import ADD_OR_REMOVE_ONE, REPLACE_ONE
+from audit.bounds import ADD_OR_REMOVE_ONE
 from audit.mechanism import DPSGD
+from audit.pld import loss_distribution
 from canaries.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -85,9 +85,10 @@ Curve = LossCurve | GaussianCurve | RepeatedCurve
 def curve_of(mechanism: DPSGD, copies: int = 1, adjacency: str = ADD_OR_REMOVE_ONE) -> Curve:
     """What DP-SGD allows an adversary who tells "canary in" from "canary out", `copies` copies of it at once.
 
-    Full batch is exactly Gaussian: mu = copies * sqrt(steps) / noise_multiplier, twice that under replace-one. Poisson
-    sampling: composed by dp-accounting (Koskela et al. 2020; Doroshenko et al. 2022), whose discretisation only ever
-    moves the curve up, so tests against it err on the safe side. Several copies then repeat the curve of one.
+    Full batch is exactly Gaussian: mu = copies * sqrt(steps) / noise_multiplier; twice that under replace-one, where
+    one clipped gradient becomes another, and under replace-label, which is a case of it. Poisson sampling: composed by
+    dp-accounting (Koskela et al. 2020; Doroshenko et al. 2022), whose discretisation only ever moves the curve up, so
+    tests against it err on the safe side. Several copies then repeat the curve of one.
 
     Raises:
         InputError: without noise.
@@ -96,24 +97,14 @@ def curve_of(mechanism: DPSGD, copies: int = 1, adjacency: str = ADD_OR_REMOVE_O
         raise InputError("A mechanism without noise claims nothing, so it has no trade-off curve.")
     total = sum(steps for steps, _ in mechanism.phases)
     if mechanism.sampling == "full-batch":
-        distance = copies * (2 if adjacency == REPLACE_ONE else 1)
+        distance = copies * (1 if adjacency == ADD_OR_REMOVE_ONE else 2)
         return GaussianCurve(distance * math.sqrt(total) / mechanism.noise_multiplier)
     if copies > 1:
         single = curve_of(mechanism, 1, adjacency)
         assert isinstance(single, LossCurve)
         return RepeatedCurve(single, copies)
-    relation = NeighboringRelation.REPLACE_ONE if adjacency == REPLACE_ONE else NeighboringRelation.ADD_OR_REMOVE_ONE
     interval = LOSS_INTERVAL / max(1.0, math.sqrt(total / 100))
-    phases = [
-        pld.from_gaussian_mechanism(
-            mechanism.noise_multiplier,
-            sampling_prob=rate,
-            value_discretization_interval=interval,
-            neighboring_relation=relation,
-        ).self_compose(steps)
-        for steps, rate in mechanism.phases
-    ]
-    return _polygon(reduce(lambda one, other: one.compose(other), phases))
+    return _polygon(loss_distribution(mechanism, adjacency, interval))
 
 
 def _polygon(distribution: pld.PrivacyLossDistribution) -> LossCurve:

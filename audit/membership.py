@@ -42,9 +42,14 @@ class MembershipMetrics:
 
 
 def membership_metrics(
-    scores: Scores, seed: int = 0, confidence: float = 0.95, fprs: tuple[float, ...] = FPRS, resamples: int = RESAMPLES
+    scores: Scores,
+    seed: int = 0,
+    confidence: float = 0.95,
+    fprs: tuple[float, ...] = FPRS,
+    resamples: int = RESAMPLES,
+    centre: bool = True,
 ) -> MembershipMetrics:
-    """All metrics of centred scores, references left out.
+    """All metrics, references left out.
 
     Args:
         scores: of one attack.
@@ -52,6 +57,7 @@ def membership_metrics(
         confidence: of each interval.
         fprs: where the true positive rate is read.
         resamples: bootstrap resamples.
+        centre: take out what belongs to the canary (`Scores.centred`); false leaves scores as one model gives them.
 
     Raises:
         InputError: for a confidence or a false positive rate out of range.
@@ -60,7 +66,8 @@ def membership_metrics(
         raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
     if not all(0 <= fpr <= 1 for fpr in fprs):
         raise InputError(f"Expected false positive rates in [0, 1], got {fprs}.")
-    scores = scores.select(~scores.reference).centred()
+    scores = scores.select(~scores.reference)
+    scores = scores.centred() if centre else scores
     ranking = _Ranking.of(scores.score.ravel(), scores.member.ravel())
     found = ranking.metrics(np.ones(scores.score.size), fprs)
     rng = generator(seed, "membership bootstrap")

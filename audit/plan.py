@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from attacks.scores import Observations, Scores
+from attacks.view import ArrayView
 from audit import registry
 from audit.accounting import noise_multiplier
 from audit.claim import Claim
@@ -21,6 +22,8 @@ from audit.training.base import SweepTrainer
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.inclusion import Inclusion
+from canaries.labels import InitialModel
+from canaries.neighbours import as_neighbours, owned
 from canaries.randomness import derive_seed, generator
 from canaries.records import Dataset
 
@@ -77,22 +80,53 @@ def plan(experiment: Experiment, announce: Callable[[str], None] = lambda _: Non
     Raises:
         InputError: where the experiment does not fit its data, or no noise gives the wanted epsilon.
     """
-    return tuple(_audit(experiment, audit, announce) for audit in experiment.audits)
+    return tuple(audit_work(experiment, audit, announce) for audit in experiment.audits)
 
 
-def _audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str], None]) -> AuditWork:
+def audit_work(
+    experiment: Experiment,
+    audit: AuditPlan,
+    announce: Callable[[str], None] = lambda _: None,
+    branch: tuple[str, ...] = (),
+    only: tuple[float, ...] | None = None,
+) -> AuditWork:
+    """The units of work of one audit; see `plan`.
+
+    Args:
+        experiment: what the audit belongs to.
+        audit: the audit, or a variant of it.
+        announce: who is told.
+        branch: coins and models on another branch share no seed with those of the audit, on the same data.
+        only: these epsilons in place of the experiment's.
+    """
     announce(f"{audit.name}: loading data")
     seed = derive_seed(experiment.seed, audit.name)
     dataset = audit.data.load(derive_seed(seed, "data"))
     design = audit.canaries
-    canaries = design.design.make(dataset, design.count, generator(seed, "canaries"), design.references)
+    initial = _initial_model(audit, dataset) if design.design.needs_initial_model else None
+    each = design.records_per_user
+    canaries = design.design.make(
+        dataset, each * design.count, generator(seed, "canaries"), each * design.references, initial
+    )
+    canaries = as_neighbours(canaries, design.neighbours, dataset, generator(seed, "substitutes"))
+    if each > 1 or design.protects == "user":
+        canaries = owned(canaries, each, design.protects)
     audit.trainer.with_noise(0.0).check(dataset, canaries)
-    cells = []
-    for epsilon in experiment.all_epsilons:
+    root, cells = derive_seed(seed, *branch) if branch else seed, []
+    for epsilon in only or experiment.all_epsilons:
         announce(f"{audit.name}: accounting for epsilon {epsilon:g}")
-        cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(seed, f"epsilon {epsilon!r}")))
+        cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(root, f"epsilon {epsilon!r}")))
     _check_estimators(audit, canaries, cells[0].inclusion)
     return AuditWork(audit, dataset, canaries, derive_seed(seed, "attacks"), tuple(cells))
+
+
+def _initial_model(audit: AuditPlan, dataset: Dataset) -> InitialModel | None:
+    """What the trainer starts every model from, as canary designs ask it; None where each model starts elsewhere."""
+    view = audit.trainer.initial_view(dataset)
+    if view is None:
+        return None
+    assert isinstance(view, ArrayView)  # The designs that ask make arrays.
+    return lambda records: view.probabilities(records.x)[0]
 
 
 def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusion) -> None:
@@ -100,6 +134,11 @@ def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusio
     shape = inclusion.member.shape
     nothing = {"guessed": np.zeros(shape, dtype=bool), "reconstructed": np.zeros(shape, dtype=bool)}
     for estimator in audit.estimators:
+        if estimator.only_for not in (None, audit.canaries.neighbours):
+            raise InputError(
+                f"Estimator '{estimator.name}' gives bounds for {estimator.only_for}, but the neighbours of audit "
+                f"'{audit.name}' are {audit.canaries.neighbours}; set its adjacency."
+            )
         reasons = []
         for attack in audit.attacks:
             evidence = nothing if attack.family == "extraction" else {}
@@ -112,8 +151,8 @@ def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusio
 def _cell(
     experiment: Experiment, audit: AuditPlan, dataset: Dataset, canaries: CanarySet, epsilon: float, seed: int
 ) -> CellPlan:
-    unit = "text" if audit.data.kind == "text" else "record"
-    trainer, claim = _claim(experiment, audit.trainer, epsilon, unit)
+    unit = "text" if audit.data.kind == "text" else audit.canaries.protects
+    trainer, claim = _claim(experiment, audit.trainer, epsilon, unit, audit.canaries.neighbours)
     inclusion = Inclusion.draw(canaries, audit.models, audit.canaries.randomise, derive_seed(seed, "coins"))
     seeds = tuple(derive_seed(seed, "model", i) for i in range(audit.models))
     common = {
@@ -124,18 +163,22 @@ def _cell(
         "attacks": [registry.identity(attack) for attack in audit.attacks],
         "attack seed": derive_seed(derive_seed(experiment.seed, audit.name), "attacks"),
     }
+    if outside := trainer.outside():
+        common["outside"] = outside
     units = tuple(
         _key(common | {"member": inclusion.member[i].tolist(), "seed": seeds[i]}) for i in range(audit.models)
     )
     return CellPlan(audit.name, claim, trainer, inclusion, seeds, units)
 
 
-def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: str) -> tuple[SweepTrainer, Claim]:
+def _claim(
+    experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: str, adjacency: str
+) -> tuple[SweepTrainer, Claim]:
     """The trainer with the noise that `epsilon` asks for, and the claim that it then makes."""
     mechanism: DPSGD | None = trainer.mechanism
     if mechanism is None:
         return trainer.with_noise(0.0 if epsilon == float("inf") else epsilon), Claim(
-            float("inf"), experiment.delta, unit, accountant="none"
+            float("inf"), experiment.delta, unit, adjacency, accountant="none"
         )
     sigma = noise_multiplier(
         epsilon,
@@ -144,11 +187,13 @@ def _claim(experiment: Experiment, trainer: SweepTrainer, epsilon: float, unit: 
         mechanism.steps,
         experiment.accountant,
         later=mechanism.later,
+        adjacency=adjacency,
     )
     claim = Claim(
         epsilon,
         experiment.delta,
         unit,
+        adjacency,
         sampling=trainer.batches,
         accountant=experiment.accountant,
         mechanism=replace(mechanism, noise_multiplier=sigma) if sigma else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from attacks.scores import Scores
 from audit import curves
 from audit.curves import EpsilonAxis
 from audit.formatting import one_line, setting, upper
@@ -122,6 +123,31 @@ def roc(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
             _log_square(ax, floor)
             ax.set_title(one_line(name))
         _legend(figure, axes, columns=6, last=("random guess",))
+    return figure
+
+
+def compare_rocs(panels: Mapping[str, Mapping[str, Scores]], centre: bool = True, theme: Theme = LIGHT) -> Figure:
+    """TPR against FPR on log axes; a panel for each name, in it a curve for each attack's scores."""
+    floor = min(curves.smallest_rate(scores) for shown in panels.values() for scores in shown.values()) / 1.5
+    with mpl.rc_context(style(theme)):
+        figure, axes = _panels(len(panels), width=4.6, height=4.2)
+        names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
+        for ax, (title, shown) in zip(axes, panels.items(), strict=True):
+            ax.plot([floor, 1], [floor, 1], color=theme.muted, lw=1, ls=(0, (4, 3)), label="random guess")
+            for name, scores in shown.items():
+                fpr, tpr = curves.roc(scores, centre) or (np.empty(0), np.empty(0))
+                place = names.index(name)
+                ax.plot(
+                    np.maximum(fpr, floor),
+                    np.maximum(tpr, floor),
+                    color=theme.series[place % len(theme.series)],
+                    ls=("-", (0, (4, 2)), (0, (1, 1.4)))[place // len(theme.series) % 3],
+                    lw=1.6,
+                    label=one_line(name),
+                )
+            _log_square(ax, floor)
+            ax.set_title(one_line(title))
+        _legend(figure, axes, columns=4, last=("random guess",))
     return figure
 
 

@@ -31,6 +31,7 @@ class Verdict:
         lower_bound: the largest lower bound that the verdict rests on.
         ceiling: the largest epsilon that a perfect attack could have shown at this sample size.
         refutable: false if not even a perfect attack could have refuted the claim at this sample size.
+        alarmed: true if a negative control saw something: then no number of the cell counts against anything.
     """
 
     outcome: Outcome
@@ -38,6 +39,7 @@ class Verdict:
     lower_bound: float
     ceiling: float
     refutable: bool = True
+    alarmed: bool = False
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.reason}"
@@ -73,6 +75,27 @@ class Extraction:
     auc: float | None
 
 
+@dataclass(frozen=True)
+class RecordRisk:
+    """How well one record's membership can be told, over many models.
+
+    Attributes:
+        canary: its id.
+        auc: P(a model that had it scores it higher than one that had not); limits hold for all records together.
+        advantage: TPR - FPR at the best threshold of two normals with that AUC.
+        p_value: of the hypothesis that in and out score alike, adjusted over all records.
+        members: models that had it.
+        non_members: models that had not.
+    """
+
+    canary: str
+    auc: Interval
+    advantage: Interval
+    p_value: float
+    members: int
+    non_members: int
+
+
 @dataclass(frozen=True, eq=False)
 class AttackResult:
     """One attack on the models of one cell.
@@ -92,6 +115,7 @@ class AttackResult:
             of the run; None for a control or where no test fits.
         could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
         tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
+        risks: the records most at risk, the worst first; empty with few models, or where whole models were randomised.
     """
 
     attack: str
@@ -107,6 +131,7 @@ class AttackResult:
     claim_test: ClaimTest | None = None
     could_refute: bool = False
     tpr_at: Mapping[float, Interval] = field(default_factory=dict)
+    risks: tuple[RecordRisk, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

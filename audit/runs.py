@@ -31,6 +31,7 @@ def load_result(path: Path, policy: Policy | None = None) -> RunResult:
 
 def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | None) -> RunScores:
     experiment = manifest["experiment"]
+    policy = policy or Policy.model_validate(experiment["gate"])
     audits = {audit["name"]: audit for audit in experiment["audits"]}
     cells = tuple(_cell(run, cell, audits[cell["audit"]]) for cell in manifest["cells"])
     units = [unit for cell in manifest["cells"] for unit in cell["units"]]
@@ -38,13 +39,19 @@ def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | No
         name=experiment["name"],
         cells=cells,
         delta=float(experiment["delta"]),
-        confidence=float(experiment["confidence"]),
+        confidence=policy.confidence or float(experiment["confidence"]),
         seed=int(experiment["seed"]),
-        policy=policy or Policy.model_validate(experiment["gate"]),
+        policy=policy,
         config=experiment,
-        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")},
+        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")} | _pilots(manifest),
         failures=run.failures(units),
     )
+
+
+def _pilots(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What pilots chose, by audit; nothing where there were none."""
+    chosen = {name: found["chosen"] for name, found in manifest.get("pilots", {}).items()}
+    return {"chosen by pilots": chosen} if chosen else {}
 
 
 def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> CellScores:

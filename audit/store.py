@@ -5,6 +5,7 @@
     models/<audit>/<unit>.json      utility, seed and seconds of one model
     failures/<unit>.txt             traceback of a unit that failed; gone once it succeeds
     superseded/<audit>/<unit>.parquet   scores of units that the experiment no longer plans
+    pilots/                      scores and models of pilots, laid out alike; no bound is taken from them
 
 `pandas.read_parquet("RUN/scores/<audit>")` reads all scores of a pipeline.
 """
@@ -128,6 +129,10 @@ class RunDirectory:
     def write_json(self, name: str, document: Any) -> Path:
         """Write `document` as JSON under `name`, whole; infinities are written as the string "inf"."""
         return self._write(name, json.dumps(jsonable(document), indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write `text` under `name`, whole."""
+        return self._write(name, text)
 
     def _facts(self, audit: str, unit: str) -> Path:
         return self.path / "models" / audit / f"{unit}.json"

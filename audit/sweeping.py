@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import joblib
 import numpy as np
@@ -23,6 +23,7 @@ import torch
 from attacks.base import Attack
 from attacks.scores import Scores
 from audit.config import Experiment
+from audit.pilot import candidates, choose
 from audit.plan import AuditWork, CellPlan, manifest_cells, plan
 from audit.store import RunDirectory
 from audit.training.allocator import keep_freed_memory
@@ -83,7 +84,8 @@ def sweep(
 ) -> RunDirectory:
     """Train and attack every model of the experiment that `out` does not hold yet.
 
-    A unit that fails leaves its traceback in the run directory, and the sweep goes on; run it again to retry.
+    A unit that fails leaves its traceback in the run directory, and the sweep goes on; run it again to retry. Pilots
+    are run first, in the directory `pilots` below, which is no run of its own; what they chose stands in run.json.
 
     Args:
         experiment: what to run.
@@ -99,8 +101,15 @@ def sweep(
     """
     progress = progress or Silent()
     _check_backend(backend, jobs)
+    speed = speed or Speed()
+    run, chosen = RunDirectory(out), dict[str, Any]()
+    if tried := candidates(experiment, progress.announce):
+        pilots = RunDirectory(Path(out) / "pilots")
+        _train(tuple(candidate.work for candidate in tried), pilots, jobs, backend, progress, speed)
+        experiment, chosen = choose(experiment, tried, pilots)
+        for name, found in chosen.items():
+            progress.announce(f"{name}: the pilot chose {found['chosen']}")
     work = plan(experiment, progress.announce)
-    run = RunDirectory(out)
     run.write_manifest(
         {
             "experiment": experiment.plain(),
@@ -109,14 +118,25 @@ def sweep(
             "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
             "digests": {w.plan.name: {"data": w.dataset.digest(), "canaries": w.canaries.digest()} for w in work},
             "cells": manifest_cells(work),
+            "pilots": chosen,
         }
     )
-    run.put_aside_all_but({w.plan.name: {unit for cell in w.cells for unit in cell.units} for w in work})
-    blocks = list(_blocks(work, run, speed or Speed()))
-    planned = sum(len(cell.units) for w in work for cell in w.cells)
-    progress.start(planned, planned - sum(len(block.models) for block in blocks))
-    _run(blocks, run, jobs, backend, progress)
+    _train(work, run, jobs, backend, progress, speed)
     return run
+
+
+def _train(
+    work: tuple[AuditWork, ...], run: RunDirectory, jobs: int, backend: str, progress: Progress, speed: Speed
+) -> None:
+    """Train and attack the models that `run` does not hold, and put aside those that are not planned."""
+    planned: dict[str, set[str]] = {}
+    for w in work:
+        planned.setdefault(w.plan.name, set()).update(unit for cell in w.cells for unit in cell.units)
+    run.put_aside_all_but(planned)
+    blocks = list(_blocks(work, run, speed))
+    total = sum(map(len, planned.values()))
+    progress.start(total, total - sum(len(block.models) for block in blocks))
+    _run(blocks, run, jobs, backend, progress)
 
 
 def versions() -> dict[str, str]:

@@ -67,7 +67,7 @@ def judge(
     refutable = ceiling > claim.epsilon or any(attack.could_refute for attack in attacks)
 
     def verdict(outcome: Outcome, reason: str) -> Verdict:
-        return Verdict(outcome, reason, lower, ceiling, refutable)
+        return Verdict(outcome, reason, lower, ceiling, refutable, bool(controls.alarms))
 
     if controls.alarms:
         return verdict(
@@ -125,7 +125,8 @@ def overall(verdicts: Sequence[tuple[str, Verdict]]) -> Verdict:
         return Verdict(
             Outcome.INCONCLUSIVE, "Nothing claims a finite epsilon, so there is nothing to refute.", 0.0, 0.0
         )
-    largest = max((verdict for _, verdict in verdicts), key=lambda verdict: verdict.lower_bound)
+    sound = [verdict for _, verdict in verdicts if not verdict.alarmed] or [verdict for _, verdict in verdicts]
+    largest = max(sound, key=lambda verdict: verdict.lower_bound)
     lower, ceiling = largest.lower_bound, largest.ceiling
     for outcome in (Outcome.REFUTED, Outcome.INCONCLUSIVE):
         hit = [(name, verdict) for name, verdict in verdicts if verdict.outcome is outcome]

@@ -3,6 +3,7 @@
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.blank import Blank
 from canaries.dirac import Dirac
+from canaries.hot_pixel import HotPixel
 from canaries.inclusion import Inclusion
 from canaries.low_variance import LowVariance
 from canaries.mislabelled import Mislabelled
@@ -14,6 +15,7 @@ __all__ = [
     "CanaryDesign",
     "CanarySet",
     "Dirac",
+    "HotPixel",
     "Inclusion",
     "LowVariance",
     "Mislabelled",

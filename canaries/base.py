@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canaries.errors import InputError
+from canaries.labels import InitialModel, least_likely_under
 from canaries.records import ArrayRecords, Dataset, GradientRecords, Records, TextRecords
 from canaries.spaces import Space, space_of, uniform
 
@@ -64,6 +65,11 @@ class CanarySet:
         reference: bool[canaries], true where the canary is never inserted, whatever its coin says
             (the negative control: an attack must see nothing there).
         secrets: one per canary, or empty where the design has none.
+        substitutes: one per canary, what stands in its place where it is out; None: nothing does. A reference is not
+            there, and neither is its substitute.
+        users: who owns each canary, or empty where each stands for itself. A user's canaries share one coin.
+        protected: what the claim covers: one "record", so that a user with r of them is a group of r; or the whole
+            "user".
     """
 
     design: str
@@ -72,6 +78,9 @@ class CanarySet:
     repetitions: NDArray[np.int64]
     reference: NDArray[np.bool_]
     secrets: tuple[Secret, ...] = ()
+    substitutes: Records | None = None
+    users: tuple[str, ...] = ()
+    protected: Literal["record", "user"] = "record"
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -82,15 +91,32 @@ class CanarySet:
             raise InputError(f"Expected {n} records, repetitions, references and secrets, got {sorted(lengths)}.")
         if n and int(self.repetitions.min()) < 1:
             raise InputError("Every canary needs at least one repetition.")
+        if self.substitutes is not None and len(self.substitutes) != n:
+            raise InputError(f"Expected {n} substitutes, one per canary, got {len(self.substitutes)}.")
+        if len(self.users) not in (0, n):
+            raise InputError(f"Expected an owner for each of {n} canaries or for none, got {len(self.users)}.")
+        if self.protected not in ("record", "user"):
+            raise InputError(f"Expected protected to be 'record' or 'user', got {self.protected!r}.")
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def owners(self) -> NDArray[np.int64]:
+        """int64[canaries]: the number of each canary's owner, by first appearance; 0, 1, ... where each is its own."""
+        if not self.users:
+            return np.arange(len(self))
+        number: dict[str, int] = {}
+        return np.array([number.setdefault(user, len(number)) for user in self.users], dtype=np.int64)
 
     def digest(self) -> str:
         """SHA-256 of all of it; part of every unit's key."""
         h = hashlib.sha256(repr((self.design, self.ids, self.secrets)).encode())
         h.update(self.records.digest().encode())
         h.update(self.repetitions.tobytes() + self.reference.tobytes())
+        if self.substitutes is not None:
+            h.update(b"substitutes" + self.substitutes.digest().encode())
+        if self.users:
+            h.update(repr(("users", self.users, self.protected)).encode())
         return h.hexdigest()
 
 
@@ -110,15 +136,35 @@ class CanaryDesign(ABC):
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:
         """`count` records, and their secrets where the design has any. Must not depend on any coin."""
 
+    @property
+    def needs_initial_model(self) -> bool:
+        """Whether labels are to be the least likely ones under the model that training starts from."""
+        return False
+
     def copies(self, count: int) -> NDArray[np.int64]:
         """int64[count]: how often each canary is inserted when its coin says so."""
         return np.ones(count, dtype=np.int64)
 
-    def make(self, dataset: Dataset, count: int, rng: np.random.Generator, references: int = 0) -> CanarySet:
+    def make(
+        self,
+        dataset: Dataset,
+        count: int,
+        rng: np.random.Generator,
+        references: int = 0,
+        initial: InitialModel | None = None,
+    ) -> CanarySet:
         """`count` canaries, then `references` more of the same make that are never inserted.
 
+        Args:
+            dataset: what they are made for.
+            count: how many a coin may insert.
+            rng: what they are drawn from.
+            references: how many more.
+            initial: the model that every training starts from, for designs that ask it for labels.
+
         Raises:
-            InputError: for counts out of range, or data of another kind than the design makes.
+            InputError: for counts out of range, data of another kind than the design makes, or no initial model where
+                the design needs one.
         """
         if count < 1 or references < 0:
             raise InputError(f"Expected count >= 1 and references >= 0, got {count} and {references}.")
@@ -129,6 +175,15 @@ class CanaryDesign(ABC):
                 f"{'text' if self.kind == 'array' else 'array'} records."
             )
         records, secrets = self.craft(dataset, count + references, rng)
+        if self.needs_initial_model:
+            if initial is None:
+                raise InputError(
+                    f"Canary design '{self.name}' takes the least likely label under the model that training starts "
+                    "from, but each model starts from parameters of its own; use a trainer with initial = 'shared', "
+                    "'pretrained' or 'given'."
+                )
+            assert isinstance(records, ArrayRecords)
+            records = least_likely_under(initial, records)
         reference = np.arange(count + references) >= count
         ids = tuple(
             f"{self.name}-{'reference-' if ref else ''}{i if not ref else i - count:04d}"

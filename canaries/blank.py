@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from canaries.base import CanaryDesign, Secret
-from canaries.errors import InputError
+from canaries.labels import LEAST_LIKELY, Label, check_label, draw_labels
 from canaries.records import ArrayRecords, Dataset, Records
 
 
@@ -20,13 +20,22 @@ class Blank(CanaryDesign):
     class is used once, in random order, before any is used again.
 
     Attributes:
-        label: the label of every canary; None draws labels at random.
+        label: the label of every canary; "least-likely" asks the model that training starts from; None draws labels at
+            random.
     """
 
     name: ClassVar[str] = "blank"
     kind: ClassVar[Literal["array", "text"]] = "array"
 
-    label: int | None = None
+    label: Label = None
+
+    def __post_init__(self) -> None:
+        check_label(self.label, self.name)
+
+    @property
+    def needs_initial_model(self) -> bool:
+        """Where the label is the least likely one."""
+        return self.label == LEAST_LIKELY
 
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:
         """`count` all-zero records.
@@ -36,8 +45,6 @@ class Blank(CanaryDesign):
         """
         assert isinstance(dataset.train, ArrayRecords)
         classes = dataset.train.classes
-        if self.label is not None and not 0 <= self.label < classes:
-            raise InputError(f"Expected label in [0, {classes}) for blank canaries, got {self.label}.")
-        y = np.resize(rng.permutation(classes), count) if self.label is None else np.full(count, self.label)
+        y = draw_labels(self.label, classes, count, rng, self.name)
         x = np.zeros((count, *dataset.train.x.shape[1:]), dtype=np.float32)
         return ArrayRecords(x, y, classes), ()

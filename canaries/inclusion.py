@@ -26,6 +26,8 @@ class Inclusion:
         reference: bool[canaries].
         randomised: "canary" if every (model, canary) has a fair coin of its own; "model" if each model has
             all canaries or none, in a balanced random order.
+
+    Canaries of one user share the user's coin.
     """
 
     ids: tuple[str, ...]
@@ -54,9 +56,11 @@ class Inclusion:
         """
         if models < 1:
             raise InputError(f"Expected models >= 1, got {models}.")
+        owners = canaries.owners()
+        units = int(owners.max(initial=-1)) + 1
         if randomised == "canary":
-            rows = [generator(seed, "coins", i).random(len(canaries)) < 0.5 for i in range(models)]
-            member = np.array(rows)
+            rows = [generator(seed, "coins", i).random(units) < 0.5 for i in range(models)]
+            member = np.array(rows)[:, owners]
         elif randomised == "model":
             if models % 2:
                 raise InputError(
@@ -66,13 +70,31 @@ class Inclusion:
             arm = np.array([coin ^ bool(j) for coin in first for j in (0, 1)])
             member = np.repeat(arm[:, None], len(canaries), axis=1)
             # A reference's coin must not be the model's own: it would then tell the arms apart.
-            coins = np.array([generator(seed, "reference coins", i).random(len(canaries)) < 0.5 for i in range(models)])
-            member[:, canaries.reference] = coins[:, canaries.reference]
+            coins = np.array([generator(seed, "reference coins", i).random(units) < 0.5 for i in range(models)])
+            member[:, canaries.reference] = coins[:, owners[canaries.reference]]
         else:
             raise InputError(f"Expected randomised to be 'model' or 'canary', got {randomised!r}.")
         return cls(canaries.ids, member, canaries.reference, randomised)
 
 
+def all_records(base: Records, canaries: CanarySet) -> Records:
+    """`base`, then every canary, then what stands in for each, where there is such a thing."""
+    joined = join_records(base, canaries.records)
+    return joined if canaries.substitutes is None else join_records(joined, canaries.substitutes)
+
+
+def members(base: int, canaries: CanarySet, inserted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Positions in `all_records` of one model's training set, for every trainer; `inserted` is bool[canaries].
+
+    The `base` first records, then the place of each canary in turn: the canary where it is in, as often as it repeats;
+    where it is out, what stands in for it as often; a reference's place is empty.
+    """
+    n = len(canaries)
+    place = base + np.arange(n) + np.where(inserted, 0, n)
+    filled = inserted if canaries.substitutes is None else inserted | ~canaries.reference
+    return np.concatenate([np.arange(base), np.repeat(place, canaries.repetitions * filled)])
+
+
 def training_set(base: Records, canaries: CanarySet, inserted: NDArray[np.bool_]) -> Records:
-    """`base` followed by each inserted canary as often as it repeats; `inserted` is bool[canaries]."""
-    return join_records(base, canaries.records.repeat(canaries.repetitions * inserted))
+    """The records that one model trains on; see `members`."""
+    return all_records(base, canaries).take(members(len(base), canaries, inserted))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from canaries.base import CanaryDesign, Secret
 from canaries.errors import InputError
+from canaries.labels import LEAST_LIKELY
 from canaries.records import ArrayRecords, Dataset, Records
 
 
@@ -24,10 +25,24 @@ class LowVariance(CanaryDesign):
 
     Canary i lies along the i-th lowest direction; after all d directions their opposites follow. The sign that comes
     first has the direction's largest entry positive. Nothing is random here: equal data give equal canaries.
+
+    Attributes:
+        label: None takes the class whose mean is farthest; "least-likely" asks the model that training starts from.
     """
 
     name: ClassVar[str] = "low-variance"
     kind: ClassVar[Literal["array", "text"]] = "array"
+
+    label: Literal["least-likely"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.label not in (None, LEAST_LIKELY):
+            raise InputError(f"Expected label '{LEAST_LIKELY}' or none for {self.name} canaries, got {self.label!r}.")
+
+    @property
+    def needs_initial_model(self) -> bool:
+        """Where the label is the least likely one."""
+        return self.label == LEAST_LIKELY
 
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:
         """`count` points along the lowest directions.

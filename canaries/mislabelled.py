@@ -9,6 +9,7 @@ import numpy as np
 
 from canaries.base import CanaryDesign, Secret
 from canaries.errors import InputError
+from canaries.labels import LEAST_LIKELY
 from canaries.records import ArrayRecords, Dataset, Records
 
 
@@ -18,10 +19,25 @@ class Mislabelled(CanaryDesign):
 
     A model can only get one right by remembering it (Steinke, Nasr, Jagielski 2023, section 6; Aerni et al. 2024,
     "Evaluations of Machine Learning Privacy Defenses are Misleading", use the same as worst-case natural canaries).
+
+    Attributes:
+        label: None draws a wrong label; "least-likely" takes the least likely one under the model that training starts
+            from (which is the right one only for a record that this model gets as wrong as can be).
     """
 
     name: ClassVar[str] = "mislabelled"
     kind: ClassVar[Literal["array", "text"]] = "array"
+
+    label: Literal["least-likely"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.label not in (None, LEAST_LIKELY):
+            raise InputError(f"Expected label '{LEAST_LIKELY}' or none for {self.name} canaries, got {self.label!r}.")
+
+    @property
+    def needs_initial_model(self) -> bool:
+        """Where the label is the least likely one."""
+        return self.label == LEAST_LIKELY
 
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:
         """`count` records of the pool with wrong labels.

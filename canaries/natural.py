@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.errors import InputError
+from canaries.labels import InitialModel
 from canaries.records import ArrayRecords, Dataset, Records
 
 
@@ -44,8 +45,17 @@ class Natural(CanaryDesign):
         """
         return self._records(dataset).take(self._positions(dataset, count, rng)), ()
 
-    def make(self, dataset: Dataset, count: int, rng: np.random.Generator, references: int = 0) -> CanarySet:
+    def make(
+        self,
+        dataset: Dataset,
+        count: int,
+        rng: np.random.Generator,
+        references: int = 0,
+        initial: InitialModel | None = None,
+    ) -> CanarySet:
         """`count` records, then `references` more that are never inserted; ids name their positions in the pool.
+
+        Labels are the records' own, so no initial model is asked.
 
         Raises:
             InputError: as the base class and `craft`; and if `count` differs from the number of chosen records.
@@ -56,7 +66,7 @@ class Natural(CanaryDesign):
             raise InputError(f"Expected count >= 1 and references >= 0, got {count} and {references}.")
         positions = self._positions(dataset, count + references, rng)
         named = replace(self, chosen=tuple(int(position) for position in positions))
-        made = CanaryDesign.make(named, dataset, count, rng, references)
+        made = CanaryDesign.make(named, dataset, count, rng, references, initial)
         ids = tuple(
             f"{self.name}-{'reference-' if reference else ''}{position:05d}"
             for position, reference in zip(positions, made.reference, strict=True)

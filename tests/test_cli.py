@@ -127,11 +127,11 @@ def test_help_names_the_commands_and_the_exit_codes(call):
         "Exit codes: 0 not refuted, 1 refuted or over budget, 2 usage or bad input, 3 inconclusive, 4 some units"
         in text
     )
-    for command in ("sweep", "report", "gate", "bound", "plant", "list"):
+    for command in ("sweep", "report", "gate", "bound", "plan", "plant", "init-ci", "list"):
         assert f" {command} " in text
 
 
-@pytest.mark.parametrize("command", ["sweep", "report", "gate", "bound", "plant", "list"])
+@pytest.mark.parametrize("command", ["sweep", "report", "gate", "bound", "plan", "plant", "init-ci", "list"])
 def test_every_command_has_help_and_json(call, command):
     code, out, _ = call(command, "--help")
     assert code == 0
@@ -387,6 +387,7 @@ def test_report_and_gate_of_a_run(call, swept):
     found = json.loads(out)
     assert (code, found["exit_code"], found["passed"]) == (3, 3, False)
     assert json.loads((swept / "gate.json").read_text()) == found
+    assert {"gate.junit.xml", "gate.sarif", "gate.md"} <= {path.name for path in swept.iterdir()}
 
 
 def test_a_policy_of_its_own(call, swept, tmp_path):
@@ -396,6 +397,26 @@ def test_a_policy_of_its_own(call, swept, tmp_path):
     assert "did you mean 'max_lower_bound'?" in json.loads(out)["error"]
     (tmp_path / "policy.toml").write_text("max_lower_bound = 0.0\n")
     assert call("gate", swept, "--policy", tmp_path / "policy.toml")[0] in (1, 3)
+
+
+def test_a_baseline_and_a_confidence_from_the_policy(call, swept, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f"confidence = 0.999\nbaseline = '{swept}'\n")
+    code, out, _ = call("gate", swept, "--policy", policy, "--json")
+    found = json.loads(out)
+    assert (code, found["findings"], found["confidence"], found["policy"]) == (3, [], 0.999, str(policy))
+    policy.write_text("baseline = 'nowhere'\n")
+    code, _, err = call("gate", swept, "--policy", policy)
+    assert (code, "'nowhere' is no run directory" in err) == (2, True)
+
+
+def test_init_ci(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(TOML)
+    code, out, _ = call("init-ci", "tiny.toml", "--provider", "gitlab", "--json")
+    assert (code, json.loads(out)) == (0, {"written": ["firedamp.gitlab-ci.yml"]})
+    code, _, err = call("init-ci", "tiny.toml")
+    assert (code, "is there already" in err) == (2, True)
 
 
 def test_a_damaged_run_is_a_sentence(call, swept, tmp_path):

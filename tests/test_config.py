@@ -89,7 +89,7 @@ def test_the_tiny_experiment_is_fine():
         ),
         (
             "gate.max_bound",
-            "Unknown key 'max_bound' in [gate] (did you mean 'max_lower_bound'?); allowed: least_power,",
+            "Unknown key 'max_bound' in [gate] (did you mean 'max_lower_bound'?); allowed: baseline,",
         ),
     ],
 )
@@ -159,7 +159,7 @@ def test_missing_keys(path):
         ("audits.0.attacks", "loss", "a list, got 'loss'"),
         ("audits.0.canaries", "mislabelled", "a table, got 'mislabelled'"),
         ("gate", 3, "a table, got 3"),
-        ("gate.refute_claims", "yes", "a valid boolean, got 'yes'"),
+        ("gate.refute_claims", "yes", "True, False, 'error' or 'warning', got 'yes'"),
         ("name", "", "a string that is not empty, got ''"),
         ("name", "../x", "a string that matches ^[A-Za-z0-9][A-Za-z0-9._-]*$, got '../x'"),
         ("audits.0.name", "a/b", "a string that matches ^[A-Za-z0-9][A-Za-z0-9._-]*$, got 'a/b'"),
@@ -183,8 +183,8 @@ def test_missing_keys(path):
         ("audits.0.canaries.references", -1, "greater than or equal to 0, got -1"),
         ("audits.0.canaries.randomise", "coin", "'canary' or 'model', got 'coin'"),
         ("gate.least_power", 2.0, "less than or equal to 1, got 2.0"),
-        ("gate.max_lower_bound", math.inf, "a finite number, got inf"),
-        ("gate.max_extraction_rate", math.nan, "a finite number, got nan"),
+        ("gate.max_lower_bound.limit", math.inf, "a finite number, got inf"),
+        ("gate.max_extraction_rate.limit", math.nan, "a finite number, got nan"),
     ],
 )
 def test_wrong_types_and_impossible_values(path, value, expected):

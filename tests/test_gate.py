@@ -1,27 +1,30 @@
 """The gate: policies, findings and exit codes."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 
+from attacks.scores import Scores
 from audit.claim import Claim
-from audit.gate import check, exit_code, load_policy
+from audit.gate import check, choose_policy, exit_code, load_policy
 from audit.metrics import wilson
 from audit.policy import Policy
 from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RunResult, Verdict
 from audit.verdict import overall
 from canaries.errors import InputError
 
-NO_SCORES = None
+NO_SCORES = Scores.from_arms(np.zeros(2), np.zeros(2))
 
 
 def secrets(extracted, of):
     return Extraction(16, of, wilson(extracted, of), 10.0, 20.0, 0.9)
 
 
-def cell(outcome=Outcome.NOT_REFUTED, lower=0.5, epsilon=4.0, extraction=()):
-    attack = AttackResult("a", "extraction", "loss", 1, NO_SCORES, Interval(0.5, 0.5, 0.5), (), 0.5, 0.5, extraction)
-    verdict = None if math.isinf(epsilon) else Verdict(outcome, f"because {outcome}.", lower, 3.0)
+def cell(outcome=Outcome.NOT_REFUTED, lower=0.5, epsilon=4.0, extraction=(), scores=NO_SCORES, alarmed=False):
+    attack = AttackResult("a", "extraction", "loss", 1, scores, Interval(0.5, 0.5, 0.5), (), 0.5, 0.5, extraction)
+    verdict = None if math.isinf(epsilon) else Verdict(outcome, f"because {outcome}.", lower, 3.0, alarmed=alarmed)
     return CellResult("digits", Claim(epsilon, 1e-5), 1.0, 2, 2, {}, (attack,), verdict)
 
 
@@ -101,7 +104,7 @@ def test_a_budget_on_extraction_counts_what_is_proven(extracted, of, limit, fail
     if fails:
         (finding,) = found.findings
         assert finding.rule == "max_extraction_rate"
-        assert "50% of the secrets inserted 16 times were extracted (at least 40% at 95%)" in finding.message
+        assert "50% of the secrets inserted 16 times were extracted (at least 41.3%" in finding.message
         assert "at most 10% is allowed" in finding.message
 
 
@@ -117,9 +120,9 @@ def test_every_finding_is_listed():
     assert [(finding.rule, finding.where) for finding in found.findings] == [
         ("refute_claims", "digits at epsilon 4"),
         ("max_lower_bound", "digits at epsilon 4"),
-        ("max_extraction_rate", "digits at epsilon 4"),
         ("refute_claims", "digits at epsilon 2"),
         ("max_lower_bound", "digits at epsilon 2"),
+        ("max_extraction_rate", "digits at epsilon 4"),
     ]
 
 
@@ -134,9 +137,9 @@ def test_a_policy_from_a_file_or_its_table(tmp_path, text):
     [
         (
             "max_bound = 1",
-            r"Unknown key 'max_bound' in the policy \(did you mean 'max_lower_bound'\?\); allowed: least",
+            r"Unknown key 'max_bound' in the policy \(did you mean 'max_lower_bound'\?\); allowed: baseline,",
         ),
-        ("max_lower_bound = 'x'", "Key 'max_lower_bound': expected a valid number, got 'x'"),
+        ("max_lower_bound = 'x'", "Key 'max_lower_bound.limit': expected a valid number, got 'x'"),
         ("least_power = 2.0", "Key 'least_power': expected less than or equal to 1, got 2.0"),
         ("gate = 3", "Key 'gate': expected a table, got 3"),
         ("= 3", "Cannot read the policy"),
@@ -151,3 +154,73 @@ def test_a_bad_policy_is_one_sentence(tmp_path, text, sentence):
 def test_a_missing_policy(tmp_path):
     with pytest.raises(InputError, match="Cannot read the policy"):
         load_policy(tmp_path / "none.toml")
+
+
+BUDGETS = {
+    "max_lower_bound": 1.0,
+    "max_extraction_rate": 0.1,
+    "max_tpr": {"fpr": 0.1, "limit": 0.2},
+}
+
+
+def leaky(**changes):
+    scores = Scores.from_arms(np.arange(200.0) + 1000, np.arange(200.0))
+    return cell(Outcome.INCONCLUSIVE, 2.0, 4.0, (secrets(9, 9),), scores, **changes)
+
+
+@pytest.mark.parametrize("severity", ["error", "warning"])
+@pytest.mark.parametrize("rule", BUDGETS)
+def test_each_budget_has_its_severity(rule, severity):
+    value = BUDGETS[rule] if isinstance(BUDGETS[rule], dict) else {"limit": BUDGETS[rule]}
+    found = check(result(leaky()), Policy.model_validate({rule: value | {"severity": severity}}))
+    assert [(finding.rule, finding.severity) for finding in found.findings] == [(rule, severity)]
+    assert found.exit_code == (1 if severity == "error" else 3)
+
+
+def test_a_warning_alone_passes():
+    refuted = check(result(cell(Outcome.REFUTED)), Policy(refute_claims="warning"))
+    assert (refuted.passed, refuted.exit_code) == (True, 0)
+    assert refuted.findings[0].severity == "warning"
+
+
+def test_nothing_counts_where_the_negative_control_alarmed():
+    broken = result(leaky(alarmed=True))
+    found = check(broken, Policy.model_validate(BUDGETS | {"baseline": "b"}), result(cell(scores=NO_SCORES)))
+    assert (found.findings, found.exit_code) == ((), 3)
+
+
+def test_a_regression_fails_and_noise_does_not():
+    rng = np.random.default_rng(0)
+    weak, strong = (Scores.from_arms(rng.normal(shift, 1, 300), rng.normal(0, 1, 300)) for shift in (0.2, 1.0))
+    before, again = result(cell(scores=weak)), result(cell(scores=weak))
+    assert check(again, Policy(baseline="b"), before).passed
+    (finding,) = check(result(cell(scores=strong)), Policy(baseline="b"), before).findings
+    assert finding.rule == "baseline"
+    assert "in 'b' it had 0.5" in finding.message
+    assert check(before, Policy(baseline="b"), result(cell(scores=strong))).passed  # better is no regression
+
+
+def test_a_baseline_of_something_else_is_bad_input():
+    with pytest.raises(InputError, match="shares no pipeline, epsilon and attack"):
+        check(result(cell()), Policy(baseline="b"), result(cell(epsilon=2.0)))
+    with pytest.raises(InputError, match="it was not read"):
+        check(result(cell()), Policy(baseline="b"))
+
+
+def test_where_the_policy_comes_from(tmp_path):
+    project, file = tmp_path / "pyproject.toml", tmp_path / "policy.toml"
+    project.write_text("[tool.firedamp.gate]\nmax_lower_bound = { limit = 2, severity = 'warning' }\n")
+    file.write_text("max_lower_bound = 3\n")
+    own = Policy(max_lower_bound=1.0)
+    assert choose_policy(None, own, project) == (own, "the experiment")
+    assert choose_policy(file, own, project) == (Policy(max_lower_bound=3.0), str(file))
+    found, source = choose_policy(None, Policy(), project)
+    assert (found.max_lower_bound.limit, found.max_lower_bound.severity, source) == (2.0, "warning", str(project))
+    assert choose_policy(None, Policy(), tmp_path / "none.toml") == (Policy(), "the experiment")
+    project.write_text("[project]\nname = 'x'\n")
+    assert choose_policy(None, Policy(), project) == (Policy(), "the experiment")
+
+
+def test_a_policy_survives_the_run_directory():
+    policy = Policy.model_validate(BUDGETS | {"baseline": "b", "confidence": 0.999, "refute_claims": "warning"})
+    assert Policy.model_validate(json.loads(json.dumps(policy.model_dump()))) == policy

@@ -57,7 +57,15 @@ def refused(kind, spec):
 
 def test_everything_that_ships_is_found():
     wanted = {
-        "canary design": ["blank", "low-variance", "mislabelled", "secrets", "uniform-noise"],
+        "canary design": [
+            "blank",
+            "hot-pixel",
+            "low-variance",
+            "mislabelled",
+            "natural",
+            "secrets",
+            "uniform-noise",
+        ],
         "attack": ["extraction", "loss", "noise-robustness"],
         "estimator": [
             "betting",

@@ -134,6 +134,7 @@ def test_what_outweighs_what(alarm, above, missing, uncontrolled, weak):
         expected = Outcome.NOT_REFUTED, "4 is claimed"
     assert verdict.outcome is expected[0]
     assert expected[1] in verdict.reason
+    assert verdict.alarmed is alarm
     assert "\n" not in verdict.reason
 
 
@@ -208,3 +209,8 @@ def test_the_overall_verdict_names_what_no_attack_could_have_refuted():
     assert verdict.outcome is Outcome.NOT_REFUTED
     assert "could have refuted a with so few models" in verdict.reason
     assert not verdict.refutable
+
+
+def test_numbers_of_an_alarmed_cell_do_not_lead_the_overall_verdict():
+    broken = dataclasses.replace(verdict(Outcome.INCONCLUSIVE, 9.0, 9.0), alarmed=True)
+    assert overall([("a", broken), ("b", verdict(Outcome.NOT_REFUTED, 1.0, 2.0))]).lower_bound == 1.0

@@ -18,6 +18,8 @@ LEAVE_ONE_OUT = (
     "calibrate on held-out models instead."
 )
 
+HELD_OUT = ("calibration on other models, which are not scored themselves",)
+
 
 @dataclass(frozen=True)
 class Estimator(ABC):
@@ -42,6 +44,11 @@ class Estimator(ABC):
 
     def inapplicable(self, scores: Scores) -> str | None:
         """Why this estimator cannot be used on these scores, as a sentence; None if it can."""
+        return None
+
+    @property
+    def only_for(self) -> str | None:
+        """The one adjacency that its bounds are for; None for any."""
         return None
 
     def corrected_for(self, scores: Scores) -> tuple[str, ...]:
@@ -82,8 +89,14 @@ class Estimator(ABC):
             raise InputError(f"Expected delta in [0, 1), got {delta}.")
         if not 0 < confidence < 1:
             raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
+        if self.only_for not in (None, adjacency):
+            raise InputError(
+                f"Estimator '{self.name}' gives bounds for {self.only_for}, but the neighbours are {adjacency}; "
+                "set its adjacency."
+            )
         if scores.calibrated == "leave-one-out":
             raise InputError(LEAVE_ONE_OUT)
+        calibrated = scores.calibrated == "held-out"
         scores = scores.select(~scores.reference)
         if reason := self.inapplicable(scores):
             raise InputError(f"Estimator '{self.name}' cannot be used here: {reason}")
@@ -98,7 +111,7 @@ class Estimator(ABC):
             adjacency=adjacency,
             estimator=self.name,
             assumptions=self.assumptions,
-            corrected_for=corrected_for + self.corrected_for(scores),
+            corrected_for=corrected_for + self.corrected_for(scores) + (HELD_OUT if calibrated else ()),
             ceiling=max(0.0, ceiling),
             parametric=self.parametric,
             samples=self.samples(scores),

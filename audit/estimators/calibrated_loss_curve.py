@@ -17,6 +17,8 @@ from audit.estimators.threshold import Floats
 from audit.loss_curve import curve_of
 from audit.mechanism import DPSGD
 from audit.pld import pld_epsilon
+from canaries.errors import InputError
+from canaries.neighbours import ADD_OR_REMOVE_ONE, NEIGHBOURS, Neighbours
 
 RATIO = 1.005
 """Noise multipliers are powers of it, so a bound lies below the one on a continuous scale by 0.5% of sigma at most."""
@@ -48,6 +50,7 @@ class CalibratedLossCurve(Estimator):
     Attributes:
         sample_rate: probability that a record is in a batch; 1 is full batch, where the curve is Gaussian.
         steps: noisy updates.
+        adjacency: of the curves; a bound is only given for the same.
     """
 
     name: ClassVar[str] = "calibrated-loss-curve"
@@ -59,9 +62,12 @@ class CalibratedLossCurve(Estimator):
 
     sample_rate: float = 1.0
     steps: int = 1
+    adjacency: Neighbours = ADD_OR_REMOVE_ONE
 
     def __post_init__(self) -> None:
         DPSGD(self.sample_rate, self.steps, 1.0)
+        if self.adjacency not in NEIGHBOURS:
+            raise InputError(f"Expected adjacency to be one of {', '.join(NEIGHBOURS)}, got '{self.adjacency}'.")
 
     def epsilon(self, scores: Scores, delta: float, confidence: float, seed: int) -> float:
         """Epsilon at delta of the most noise that is refuted; 0 where delta is 0 or no noise is."""
@@ -78,7 +84,7 @@ class CalibratedLossCurve(Estimator):
         def move(tpr: Floats, theta: float) -> Floats:
             if theta < 1:
                 return tpr
-            return curve_of(dp_sgd(noise(theta)), copies).invert(tpr)
+            return curve_of(dp_sgd(noise(theta)), copies, self.adjacency).invert(tpr)
 
         found = calibrated_bound(
             scores,
@@ -91,7 +97,7 @@ class CalibratedLossCurve(Estimator):
         )
         if found < RATIO:
             return 0.0
-        return pld_epsilon(dp_sgd(noise(found)), delta, resolution=1e-3)
+        return pld_epsilon(dp_sgd(noise(found)), delta, 1e-3, self.adjacency)
 
     def _near(self, scores: Scores, copies: int, level: float, seed: int) -> float:
         """The theta at which the Gaussian limit of many small steps has the bound of `CalibratedGaussian`.
@@ -101,6 +107,11 @@ class CalibratedLossCurve(Estimator):
         mu = calibrated_bound(scores, gaussian_statistic, Family(ndtri, lambda z, mu: z - mu), level, seed, rough)
         each = mu / copies / self.sample_rate / math.sqrt(self.steps)
         return MOST_NOISE * (each if self.sample_rate == 1 else math.sqrt(math.log1p(each**2)))
+
+    @property
+    def only_for(self) -> str:
+        """The adjacency of the curves."""
+        return self.adjacency
 
     def inapplicable(self, scores: Scores) -> str | None:
         """One canary, so that every score comes from a run of its own."""

@@ -48,6 +48,7 @@ def render(result: RunResult) -> str:
             verdicts=_matrix(tables.verdict_rows(result)),
             attacks=_by_pipeline(tables.attack_rows(result)),
             levels=_levels(threat_rows(result)),
+            risks=_risks(tables.risk_rows(result)),
             secrets=_secrets(tables.extraction_rows(result)),
             groups=_by_pipeline(tables.bound_groups(result)),
             claims=tables.claim_rows(result),
@@ -103,6 +104,14 @@ def _levels(rows: list[ThreatRow]) -> dict[str, dict[str, dict[float, ThreatRow]
     found: dict[str, dict[str, dict[float, ThreatRow]]] = {}
     for row in rows:
         found.setdefault(row.pipeline, {}).setdefault(row.access, {})[row.epsilon] = row
+    return found
+
+
+def _risks(rows: list[tables.RiskRow]) -> dict[str, dict[float, tables.RiskRow]]:
+    """Rows by pipeline, then by claimed epsilon."""
+    found: dict[str, dict[float, tables.RiskRow]] = {}
+    for row in rows:
+        found.setdefault(row.pipeline, {})[row.epsilon] = row
     return found
 
 

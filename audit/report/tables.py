@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from audit.bounds import Bound
 from audit.claim import Claim
 from audit.curves import epsilons, pipelines
-from audit.results import AttackResult, CellResult, Extraction, Interval, RunResult, Verdict
+from audit.results import AttackResult, CellResult, Extraction, Interval, RecordRisk, RunResult, Verdict
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class AttackRow:
         auc: membership AUC with its interval.
         seen_p: p-value that canaries in and out score alike.
         reference_p: the same among references; None without references.
+        tpr_at: true positive rate by false positive rate, with its interval.
         claim_p: adjusted p-value of the claim's own test; None for a control or where no test fits.
         canaries: how many there are, references included; each got an equal share of the queries, on average.
     """
@@ -72,8 +73,28 @@ class AttackRow:
     auc: Interval
     seen_p: float
     reference_p: float | None
+    tpr_at: Mapping[float, Interval]
     claim_p: float | None
     canaries: int
+
+
+@dataclass(frozen=True)
+class RiskRow:
+    """The records most at risk under one attack at one claimed epsilon.
+
+    Attributes:
+        pipeline: the pipeline's name.
+        epsilon: what the pipeline claims.
+        attack: the attack's name.
+        records: how many records were compared.
+        risks: the worst first.
+    """
+
+    pipeline: str
+    epsilon: float
+    attack: str
+    records: int
+    risks: tuple[RecordRisk, ...]
 
 
 @dataclass(frozen=True)
@@ -216,11 +237,23 @@ def attack_rows(result: RunResult) -> list[AttackRow]:
                     a.auc,
                     a.seen_p,
                     a.reference_p,
+                    a.tpr_at,
                     a.claim_test.p_value if a.claim_test else None,
                     len(a.scores.ids),
                 )
             )
     return _together(rows)
+
+
+def risk_rows(result: RunResult) -> list[RiskRow]:
+    """One row for each pipeline and claimed epsilon: the first attack of the pipeline that has records' risks."""
+    rows = []
+    for name, cell in _cells(result):
+        attack = next((a for a in cell.attacks if a.risks), None)
+        if attack is not None:
+            records = int((~attack.scores.reference).sum())
+            rows.append(RiskRow(name, cell.claim.epsilon, attack.attack, records, attack.risks))
+    return rows
 
 
 def extraction_rows(result: RunResult) -> list[ExtractionRow]:
@@ -255,7 +288,7 @@ def bound_groups(result: RunResult) -> list[BoundGroup]:
     groups: dict[Any, dict[float, Bound]] = {}
     for row in bound_rows(result):
         b = row.bound
-        said = (b.estimator, b.delta, b.confidence, b.adjacency, b.assumptions, b.corrected_for, b.parametric)
+        said = (b.estimator, b.delta, b.confidence, b.adjacency, b.unit, b.assumptions, b.corrected_for, b.parametric)
         copy = 0
         while row.epsilon in groups.get((row.pipeline, row.attack, *said, copy), {}):
             copy += 1

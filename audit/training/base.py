@@ -64,6 +64,14 @@ class SweepTrainer(ABC):
             InputError: if it adds no noise and `noise_multiplier` is not 0.
         """
 
+    def initial_view(self, dataset: Dataset) -> View | None:
+        """A view of the one model that all models start from; None where each starts from parameters of its own."""
+        return None
+
+    def outside(self) -> str:
+        """A digest of what its models depend on beside its fields, such as a file; part of every unit's key."""
+        return ""
+
     @abstractmethod
     def train(
         self,

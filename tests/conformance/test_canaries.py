@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import canaries
-from canaries import Blank, CanaryDesign, Dirac, Inclusion, LowVariance, Mislabelled, UniformNoise
+from canaries import Blank, CanaryDesign, Dirac, HotPixel, Inclusion, LowVariance, Mislabelled, Natural, UniformNoise
 from canaries.errors import InputError
 from canaries.inclusion import training_set
-from canaries.natural import Natural
 from canaries.passages import Passages
 from canaries.records import ArrayRecords, Dataset, GradientRecords, TextRecords
 from canaries.secrets import Secrets
@@ -38,8 +37,10 @@ DESIGNS = [
     Blank(label=1),
     UniformNoise(),
     Mislabelled(),
-    Natural(),
     LowVariance(),
+    HotPixel(),
+    HotPixel(value=-2.0, label=1),
+    Natural(),
     Secrets(),
     Dirac(),
     Dirac(norm=3.0),

@@ -13,7 +13,7 @@ from attacks.scores import Scores
 from audit.bounds import ADD_OR_REMOVE_ONE, Bound
 from audit.claim import Claim
 from audit.report import render
-from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RunResult, Verdict
+from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RecordRisk, RunResult, Verdict
 
 EPSILONS = (1.0, 2.0, 4.0, 8.0, math.inf)
 MU = {1.0: 0.25, 2.0: 0.45, 4.0: 0.8, 8.0: 1.4, math.inf: 5.0}
@@ -73,6 +73,11 @@ def make_attack(attack: str, family: str, cell: int, seed: int, strength: float 
         ),
         seen_p=[0.41, 0.08, 0.0031, 2e-5, 0.0][cell],
         reference_p=[0.61, 0.22, 0.93, 0.47, 0.35][cell],
+        tpr_at={0.001: Interval(0.0123, 0.0, 0.0345), 0.01: Interval(0.0456, 0.0234, 0.0789)},
+        risks=tuple(
+            RecordRisk(f"natural-{i:05d}", Interval(0.91 - i / 20, 0.6, 0.97), Interval(0.7, 0.3, 0.9), 0.004, 11, 13)
+            for i in range(6)
+        ),
     )
 
 

@@ -79,6 +79,7 @@ def test_sections_come_in_order(page: str):
         "Verdicts",
         "Attacks",
         "What releasing less buys",
+        "Records at risk",
         "Extraction of secrets",
         "Every bound, with what it needs",
         "Extraction and exposure against ε",
@@ -96,6 +97,8 @@ def test_it_says_what_the_numbers_mean(result: RunResult, page: str):
     assert "A weak attack proves nothing" in text
     assert "16 copies are covered by ε = 128" in text
     assert "23 of 24 models" in text
+    assert "12 queries a model, 1 a canary" in text
+    assert "1200 queries a model, 100 a canary" in text
     assert "seen: p <1e-6" in text
     assert "96.0% (88.0–100%)" in text
     assert "RuntimeError: loss is not finite" in text
@@ -155,3 +158,13 @@ def test_what_is_not_a_number_is_a_dash(result: RunResult, without_plots: None):
 def test_written_files_are_the_same_again(result: RunResult, without_plots: None, tmp_path: Path):
     path = write_report(result, tmp_path / "new" / "report.html")
     assert path.read_text(encoding="utf-8") == render(result)
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_membership_metrics_and_records_at_risk_are_shown(result: RunResult) -> None:
+    page = Page(render(result))
+    assert "4.56% (2.34–7.89%)" in page.text
+    assert "1.23% (0–3.45%)" in page.text
+    assert "Records at risk" in page.headings
+    assert "natural-00000 0.910 (0.600–0.970) p 0.004; 11 in, 13 out" in page.text
+    assert "natural-00005" not in page.text  # the worst five

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from audit.mechanism import DPSGD
 from audit.training.base import SweepTrainer
 from audit.training.ensemble.engine import Task, Trained, Watch, fit
 from audit.training.ensemble.flat import Flat
+from audit.training.ensemble.initial import InitialParameters
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.spikes import Spikes, spikes
 from audit.training.ensemble.stacked import Stacked
@@ -25,21 +25,18 @@ from audit.training.models import MLP, Architecture
 from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.randomness import derive_seed
-from canaries.records import Dataset, GradientRecords, Records, join_records
+from canaries.inclusion import all_records, members
+from canaries.records import Dataset, GradientRecords, Records
 
 
 @dataclass(frozen=True)
-class Ensemble(Recipe, SweepTrainer):
+class Ensemble(InitialParameters, Recipe, SweepTrainer):
     """DP-SGD (Abadi et al. 2016) for many models at once, with per-example clipping by ghost norms.
+
+    Where training starts, `InitialParameters` says; how it goes on, `Recipe`.
 
     Attributes:
         model: the architecture.
-        initial: "fresh" parameters for each model, "shared" by all models, or "pretrained": shared, then trained
-            without privacy on the data set's pool, which no model trains on (worst-case initial parameters,
-            Annamalai & De Cristofaro 2024).
-        initial_seed: of shared and pretrained parameters.
-        pretrain_steps: steps of pretraining, with Adam at learning rate 0.001 and batches of about 64.
         record: what attacks may be granted beside the final models' answers: "none", their "weights", or the
             "gradients" as well: at every step, the inner product of the update with each canary's clipped gradient.
         checkpoint_every: keep views of the models after every so many steps; 0 keeps none.
@@ -48,18 +45,12 @@ class Ensemble(Recipe, SweepTrainer):
     name: ClassVar[str] = "ensemble"
     block: ClassVar[int] = 64
     model: Architecture = field(default_factory=MLP)
-    initial: Literal["fresh", "shared", "pretrained"] = "fresh"
-    initial_seed: int = 0
-    pretrain_steps: int = 500
     record: Literal["none", "weights", "gradients"] = "none"
     checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.initial not in ("fresh", "shared", "pretrained"):
-            raise InputError(f"Expected initial to be 'fresh', 'shared' or 'pretrained', got {self.initial!r}.")
-        if self.pretrain_steps < 1:
-            raise InputError(f"Expected pretrain_steps >= 1, got {self.pretrain_steps}.")
+        self.check_initial()
         if self.record not in ("none", "weights", "gradients"):
             raise InputError(f"Expected record to be 'none', 'weights' or 'gradients', got {self.record!r}.")
         if not 0 <= self.checkpoint_every <= self.steps:
@@ -113,6 +104,19 @@ class Ensemble(Recipe, SweepTrainer):
                 self.model.tensors(records)
         if self.initial == "pretrained" and not len(dataset.pool):
             raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
+        if self.initial == "given":
+            self.start(self.model, dataset, [0], self.dtype, Speed())
+
+    def initial_view(self, dataset: Dataset) -> View | None:
+        """The model that all start from; None with fresh parameters."""
+        if self.initial == "fresh":
+            return None
+        parameters = self.start(self.model, dataset, [0], self.dtype, Speed())
+        return self.model.view(self.modules(dataset, parameters), dataset.train)
+
+    def outside(self) -> str:
+        """The digest of given initial parameters."""
+        return self.initial_digest()
 
     def train(
         self,
@@ -177,23 +181,23 @@ class Ensemble(Recipe, SweepTrainer):
         """
         if len(inserted) != len(seeds):
             raise InputError(f"Expected as many seeds as rows of coins, got {len(seeds)} and {len(inserted)}.")
-        if any(not training_size(dataset, canaries, row) for row in inserted):
+        rows = [members(len(dataset.train), canaries, row) for row in inserted]
+        if any(not len(row) for row in rows):
             raise InputError("Expected at least one record to train on, got none.")
         template = self.model.build(dataset.train, 0)
         stacked = Stacked(template)
         records, extra = self._joined(dataset, canaries, stacked)
         inputs, targets = self.model.tensors(records)
-        members = [_members(len(dataset.train), canaries, row) for row in inserted]
-        task = Task(inputs, targets, members, len(dataset.train), self._loss(), extra)
+        task = Task(inputs, targets, rows, len(dataset.train), self._loss(), extra)
         canary_rows = len(dataset.train) + np.arange(len(canaries) if watch_canaries else 0)
-        initial = self._initial(stacked, dataset, seeds, speed)
+        initial = self.start(self.model, dataset, seeds, self.dtype, speed or Speed())
         return fit(stacked, self, task, seeds, initial, speed, Watch(every, canary_rows, len(dataset.train)))
 
     def _joined(self, dataset: Dataset, canaries: CanarySet, stacked: Stacked) -> tuple[Records, Spikes | None]:
         """Every record that any model trains on, and the gradients, which follow them in `Task.members`."""
         if isinstance(canaries.records, GradientRecords):
             return dataset.train, spikes(canaries.records, stacked.shapes, self.max_grad_norm)
-        return join_records(dataset.train, canaries.records), None
+        return all_records(dataset.train, canaries), None
 
     def modules(self, dataset: Dataset, parameters: Tensor) -> list[nn.Module]:
         """Modules, one for each row of parameters [models, size]; for views of the last or any earlier step."""
@@ -209,42 +213,3 @@ class Ensemble(Recipe, SweepTrainer):
         criterion = self.model.criterion()
         criterion.reduction = "none"  # type: ignore[assignment]
         return criterion
-
-    def _initial(self, stacked: Stacked, dataset: Dataset, seeds: Sequence[int], speed: Speed | None) -> Tensor:
-        """[models, size]."""
-        flat = Flat(stacked.shapes)
-        if self.initial == "fresh":
-            drawn = [self.model.build(dataset.train, derive_seed(seed, "parameters")) for seed in seeds]
-            return torch.stack([flat.row(module) for module in drawn])
-        shared = flat.row(self.model.build(dataset.train, derive_seed(self.initial_seed, "parameters")))
-        if self.initial == "pretrained":
-            shared = self._pretrained(stacked, dataset, shared, speed)
-        return shared.expand(len(seeds), -1)
-
-    def _pretrained(self, stacked: Stacked, dataset: Dataset, start: Tensor, speed: Speed | None) -> Tensor:
-        """[size]."""
-        records = len(dataset.pool)
-        if not records:
-            raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
-        recipe = Recipe(
-            steps=self.pretrain_steps,
-            sample_rate=min(1.0, 64 / records),
-            learning_rate=1e-3,
-            optimizer="adam",
-            max_grad_norm=float("inf"),
-            noise_multiplier=0.0,
-            dtype=self.dtype,
-        )
-        task = Task(*self.model.tensors(dataset.pool), [np.arange(records)], records, self._loss())
-        return fit(stacked, recipe, task, [self.initial_seed], start.unsqueeze(0), speed).parameters[0]
-
-
-def training_size(dataset: Dataset, canaries: CanarySet, row: NDArray[np.bool_]) -> int:
-    """Records in one model's training set, repetitions counted."""
-    return len(dataset.train) + int(canaries.repetitions[row].sum())
-
-
-def _members(base: int, canaries: CanarySet, row: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Positions in the joined records, in the order of `canaries.inclusion.training_set`."""
-    repeats = canaries.repetitions * row
-    return np.concatenate([np.arange(base), base + np.repeat(np.arange(len(canaries)), repeats)])

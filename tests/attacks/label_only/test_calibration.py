@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from attacks import ArrayView
 from attacks.label_only.calibration import blend, calibrate
@@ -11,7 +12,7 @@ from canaries import CanarySet
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, TextRecords
 
-SHIFT, PILOTS = 0.3, 400
+SHIFT, PILOTS = 0.3, 300
 
 
 def one(x, y=1):
@@ -34,7 +35,8 @@ def pilot(canaries, number, boundary=5.0, share=0.5, label=1):
         return np.stack([1 - above, above][:: 1 if label else -1], axis=2)
 
     def query_each(x):
-        return np.stack([query(own)[i] for i, own in enumerate(x)])
+        above = (x[:, :, 0] > at[:, None]).astype(float)
+        return np.stack([1 - above, above][:: 1 if label else -1], axis=2)
 
     return ArrayView(query, PILOTS, query_each=query_each), member
 
@@ -53,6 +55,8 @@ def test_the_canary_comes_to_where_with_and_without_split_evenly(share, label):
     assert (last.label_with + last.label_without) / 2 == pytest.approx(0.5, abs=0.1)
     assert last.queries == 14 + 1
     assert last.unmoved == 0
+    right = norm.cdf(SHIFT / 0.2 / 2**0.5)  # Where the label is below, training moves the boundary away from it.
+    assert last.auc == pytest.approx(right if label else 1 - right, abs=0.06)
 
 
 def test_it_is_deterministic():
@@ -90,7 +94,7 @@ def test_a_blend_moves_canaries_and_leaves_references():
         ({"rounds": 0}, "Expected rounds >= 1"),
         ({"queries": 2}, "queries >= 3"),
         ({"high": 3.5, "start": 1.0}, "Pilots cannot be split: 100% of them answer alike at positions 0.0 and 3.5"),
-        ({"pilot": lambda c, n: pilot(c, n, share=1.0)}, "400 with it of 400"),
+        ({"pilot": lambda c, n: pilot(c, n, share=1.0)}, "300 with it of 300"),
         ({"family": lambda p: replace(UNIT, records=TextRecords(("a",)))}, "canaries that are arrays"),
         ({"family": lambda p: replace(UNIT, reference=np.ones(1, dtype=bool))}, "one canary to calibrate"),
     ],

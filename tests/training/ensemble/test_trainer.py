@@ -105,4 +105,4 @@ def test_bad_input() -> None:
     with pytest.raises(InputError, match="no pool"):
         replace(TRAINER, initial="pretrained").train(dataset, canaries, ROWS[:1], [1])
     with pytest.raises(InputError, match="initial"):
-        replace(TRAINER, initial="given")  # type: ignore[arg-type]
+        replace(TRAINER, initial="random")  # type: ignore[arg-type]

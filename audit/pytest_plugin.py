@@ -1,0 +1,123 @@
+"""A pytest plugin: a privacy audit beside the unit tests.
+
+@pytest.mark.privacy_audit(models=128)
+def test_leakage(privacy_audit):
+privacy_audit(train, (x, y), canaries.Blank(), control=train_without_noise).assert_at_most(epsilon=4, delta=1e-5)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from attacks.base import Attack
+    from audit.api import AuditResult, Data
+    from audit.training.function import TrainFunction
+    from canaries.base import CanaryDesign
+
+
+@dataclass(frozen=True, eq=False)
+class PrivacyAudit:
+    """A training function that is to be audited; nothing is trained before something is asserted.
+
+    Attributes:
+        train: as in `audit.run`.
+        data: as in `audit.run`.
+        canaries: how canaries are made.
+        options: every other argument of `audit.run`.
+    """
+
+    train: TrainFunction
+    data: Data
+    canaries: CanaryDesign
+    options: dict[str, Any]
+
+    def assert_at_most(self, epsilon: float, delta: float) -> AuditResult:
+        """Train, attack, and hold (epsilon, delta) against what is found.
+
+        Returns:
+            What was found, where the claim is not refuted and the audit could tell.
+
+        Fails the test where the claim is refuted, and where the audit is inconclusive: that is no pass.
+
+        Raises:
+            InputError: as `audit.run`.
+        """
+        __tracebackhide__ = True
+        from audit.api import run
+        from audit.claim import Claim
+        from audit.results import Outcome
+
+        found = run(self.train, self.data, self.canaries, claim=Claim(epsilon, delta), **self.options)
+        if found.verdict.outcome is not Outcome.NOT_REFUTED:
+            pytest.fail(explain(found), pytrace=False)
+        return found
+
+
+def explain(found: AuditResult) -> str:
+    """The verdict, and what every attack and estimator has to say for it."""
+    from audit.formatting import lower, p_value, upper
+
+    lines = [str(found.verdict)]
+    for cell in found.run.cells:
+        lines.append("control, without protection:" if cell.claim.is_control else f"{cell.claim}:")
+        for attack in cell.attacks:
+            models, planted = attack.scores.score.shape
+            seen = f"AUC {attack.auc.value:.3f} [{attack.auc.low:.3f}, {attack.auc.high:.3f}]"
+            control = "none" if attack.reference_p is None else p_value(attack.reference_p)
+            lines.append(
+                f"  attack {attack.attack}: {models} models, {planted} canaries, {seen}, sees them with p = "
+                f"{p_value(attack.seen_p)}, never-inserted ones with p = {control}"
+            )
+            if attack.claim_test is not None:
+                test = attack.claim_test
+                lines.append(f"    claim: adjusted p = {p_value(test.p_value)}, {test.method}, against {test.against}")
+            for bound in attack.bounds:
+                mark = ", assumes a curve" if bound.parametric else ""
+                lines.append(
+                    f"    {bound.estimator}: epsilon >= {lower(bound.epsilon)} at delta {bound.delta:g}, confidence "
+                    f"{bound.confidence:.6g}; a perfect attack could have shown {upper(bound.ceiling)}{mark}"
+                )
+    return "\n".join(lines)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the marker is."""
+    config.addinivalue_line(
+        "markers",
+        "privacy_audit(**options): defaults of the fixture of that name: models, attacks, confidence, seed and every "
+        "other argument of audit.run",
+    )
+
+
+@pytest.fixture
+def privacy_audit(request: pytest.FixtureRequest) -> Callable[..., PrivacyAudit]:
+    """A function that takes what `audit.run` takes, claim excepted, and returns a `PrivacyAudit`.
+
+    By default the attack is `Loss` and 64 models are trained; the marker `privacy_audit` gives other defaults for a
+    test, a class or a module. Confidence is 0.999 by default: a test that runs every day may not fail by chance every
+    month.
+    """
+    marked: dict[str, Any] = {}
+    for marker in reversed(list(request.node.iter_markers("privacy_audit"))):
+        marked |= marker.kwargs
+
+    def start(
+        train: TrainFunction,
+        data: Data,
+        canaries: CanaryDesign,
+        attacks: Sequence[Attack] | None = None,
+        **options: Any,
+    ) -> PrivacyAudit:
+        from attacks.loss import Loss
+
+        chosen = {"attacks": [Loss()], "models": 64, "confidence": 0.999} | marked | options
+        if attacks is not None:
+            chosen["attacks"] = attacks
+        return PrivacyAudit(train, data, canaries, chosen)
+
+    return start

@@ -1,0 +1,94 @@
+"""Does an attack do better than it did in an earlier run? A test, so that noise fails nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+from attacks.scores import Scores
+from audit.combine import holm
+from audit.results import RunResult
+
+
+@dataclass(frozen=True)
+class Change:
+    """One attack on one claim, now and before.
+
+    Attributes:
+        audit: the pipeline's name.
+        epsilon: what it claims.
+        attack: the attack's name.
+        auc: membership AUC now.
+        before: membership AUC in the baseline.
+        p_value: of "it is not larger now", adjusted for all changes looked at (Holm).
+    """
+
+    audit: str
+    epsilon: float
+    attack: str
+    auc: float
+    before: float
+    p_value: float
+
+
+def changes(now: RunResult, before: RunResult) -> tuple[Change, ...]:
+    """Every attack that both runs hold on a claim of the same pipeline and epsilon; controls are left out.
+
+    Each difference of AUCs is held against its standard error (`auc_with_error`), normally distributed. Runs are taken
+    for independent; runs of the same seeds share noise, and their difference then varies less than is allowed for.
+    """
+    earlier = {tuple(key): scores for *key, scores in _scores(before)}
+    found = []
+    for audit, epsilon, attack, scores in _scores(now):
+        if (other := earlier.get((audit, epsilon, attack))) is not None:
+            (area, error), (old, old_error) = auc_with_error(scores), auc_with_error(other)
+            spread = math.hypot(error, old_error)
+            found.append(Change(audit, epsilon, attack, area, old, float(norm.sf((area - old) / spread))))
+    adjusted = holm([change.p_value for change in found])
+    return tuple(
+        Change(c.audit, c.epsilon, c.attack, c.auc, c.before, float(p)) for c, p in zip(found, adjusted, strict=True)
+    )
+
+
+def auc_with_error(scores: Scores) -> tuple[float, float]:
+    """Membership AUC with its standard error; references left out; 0.5 and infinity where one side is empty.
+
+    Components of DeLong, DeLong, Clarke-Pearson (1988), summed over the canaries of a model, which depend on each
+    other (Obuchowski 1997); where there is one model only, each canary stands for itself. A floor keeps the error from
+    vanishing where the two sides are apart: half the variance under location shifts of no size (Hanley, McNeil 1982),
+    in proportion to AUC (1 - AUC), half a pair short of 1.
+    """
+    scores = scores.select(~scores.reference).centred()
+    score, member = scores.score.ravel(), scores.member.ravel()
+    n_in, n_out = int(member.sum()), int((~member).sum())
+    if not n_in or not n_out:
+        return 0.5, math.inf
+    place = _placements(score, member, n_in, n_out)
+    area = float(place[member].mean())
+    part = (place - area) / np.where(member, n_in, n_out)
+    units = scores.models if scores.models > 1 else score.size
+    sums = part.reshape(units, -1).sum(axis=1)
+    shy = (area * n_in * n_out + 0.5) / (n_in * n_out + 1)
+    floor = shy * (1 - shy) * (n_in + n_out + 1) / (6 * n_in * n_out)
+    return area, math.sqrt(max(float((sums**2).sum()) * units / max(1, units - 1), floor))
+
+
+def _placements(score: NDArray[np.float64], member: NDArray[np.bool_], n_in: int, n_out: int) -> NDArray[np.float64]:
+    """For a member the share of non-members below it, for a non-member the share of members above it; ties half."""
+    place = np.empty(score.size)
+    overall = rankdata(score)
+    place[member] = (overall[member] - rankdata(score[member])) / n_out
+    place[~member] = 1 - (overall[~member] - rankdata(score[~member])) / n_in
+    return place
+
+
+def _scores(result: RunResult) -> Iterator[tuple[str, float, str, Scores]]:
+    for cell in result.cells:
+        if not cell.claim.is_control:
+            for attack in cell.attacks:
+                yield cell.audit, cell.claim.epsilon, attack.attack, attack.scores

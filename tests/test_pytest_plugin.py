@@ -1,0 +1,101 @@
+"""The pytest plugin, by pytest's own tester."""
+
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+# Loaded here, for pytester unloads what a run of its own loads, and numpy cannot be loaded twice.
+import audit.pytest_plugin  # noqa: F401
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+import numpy as np
+import pytest
+import canaries
+
+X = np.random.default_rng(0).normal(size=(400, 4))
+Y = np.arange(400) % 2
+
+
+def answers(x, y, seed, epsilon):
+    # A memory of all records, told truly with the probability that epsilon allows, for each record by itself.
+    rng = np.random.default_rng(seed)
+    known = {row.tobytes(): label for row, label in zip(np.asarray(x, np.float32), y)}
+    lie = 1 / (1 + np.exp(epsilon))
+
+    def predict(asked):
+        p = np.full((len(asked), 2), 0.5)
+        for i, row in enumerate(np.asarray(asked, np.float32)):
+            label = known.get(row.tobytes())
+            if (label is not None) != (rng.random() < lie):
+                p[i] = 0.1
+                p[i, int(Y[0]) if label is None else label] = 0.9
+        return p
+
+    return predict
+
+
+def leaky(x, y, seed):
+    return answers(x, y, seed, 50.0)
+
+
+def blind(x, y, seed):
+    return lambda asked: np.full((len(asked), 2), 0.5)
+
+
+pytestmark = pytest.mark.privacy_audit(models=8, control=leaky, count=40)
+
+
+def test_refuted(privacy_audit):
+    privacy_audit(leaky, (X, Y), canaries.UniformNoise()).assert_at_most(epsilon=0.5, delta=1e-5)
+
+
+def test_good(privacy_audit):
+    found = privacy_audit(blind, (X, Y), canaries.UniformNoise()).assert_at_most(epsilon=2, delta=1e-5)
+    assert found.run.confidence == 0.999
+
+
+def test_inconclusive(privacy_audit):
+    audit = privacy_audit(blind, (X, Y), canaries.UniformNoise(), control=None)
+    audit.assert_at_most(epsilon=2, delta=1e-5)
+
+
+@pytest.mark.privacy_audit(models=2, confidence=0.9)
+def test_nearer_markers_win(privacy_audit):
+    options = privacy_audit(blind, (X, Y), canaries.UniformNoise(), models=4).options
+    assert (options["models"], options["confidence"], options["count"]) == (4, 0.9, 40)
+"""
+
+
+INSTALLED = any(entry.value == "audit.pytest_plugin" for entry in entry_points(group="pytest11"))
+PLUGIN = [] if INSTALLED else ["-p", "audit.pytest_plugin"]
+
+
+@pytest.fixture
+def suite(pytester):
+    pytester.makepyfile(SUITE)
+    return pytester.runpytest("--strict-markers", *PLUGIN)
+
+
+def test_outcomes_and_evidence(suite):
+    suite.assert_outcomes(passed=2, failed=2)
+    text = suite.stdout.str()
+    refuted, _, inconclusive = text.partition("test_inconclusive")
+    for part in ("REFUTED: leaky at epsilon 0.5", "attack loss", "epsilon >= ", "AUC 1.0", "8 models"):
+        assert part in refuted
+    assert "INCONCLUSIVE: blind at epsilon 2" in inconclusive
+    assert "no positive control" in inconclusive
+    assert "Traceback" not in text
+
+
+def test_it_is_an_entry_point():
+    table = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert table["project"]["entry-points"]["pytest11"] == {"firedamp": "audit.pytest_plugin"}
+
+
+def test_the_marker_is_documented(pytester):
+    result = pytester.runpytest("--markers", *PLUGIN)
+    result.stdout.fnmatch_lines(["@pytest.mark.privacy_audit(*"])

@@ -1,0 +1,70 @@
+"""Regressions: the error of an AUC against simulation, and how often noise is taken for one."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from attacks.scores import Scores
+from audit.claim import Claim
+from audit.metrics import auc
+from audit.regression import auc_with_error, changes
+from audit.results import AttackResult, CellResult, Interval, Outcome, RunResult, Verdict
+
+RUNS, LEVEL, FALSE_ALARM = 1000, 0.05, 1e-4
+
+
+def arms(rng, shift, n=60):
+    return Scores.from_arms(rng.normal(shift, 1, n).round(1), rng.normal(0, 1, n).round(1))
+
+
+def coins(rng, shift, models=12, canaries=20):
+    """Canaries of one model share a level, so they depend on each other."""
+    member = rng.random((models, canaries)) < 0.5
+    score = rng.normal(shift * member, 1) + rng.normal(0, 1, (models, 1))
+    return Scores.from_matrix(score, member, randomised="canary")
+
+
+def run(scores):
+    attack = AttackResult("a", "membership", "loss", 1, scores, Interval(0.5, 0.5, 0.5), (), 0.5, 0.5)
+    verdict = Verdict(Outcome.NOT_REFUTED, "because.", 0.0, 1.0)
+    cell = CellResult("p", Claim(4.0, 1e-5), 1.0, 2, 2, {}, (attack,), verdict)
+    control = CellResult("p", Claim(np.inf, 1e-5), 0.0, 2, 2, {}, (attack,), None)
+    return RunResult("r", (cell, control), verdict, 0.95, {}, {})
+
+
+@pytest.mark.parametrize("draw", [arms, coins])
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_error_is_that_of_repeated_audits(draw, shift):
+    rng = np.random.default_rng(0)
+    found = np.array([auc_with_error(draw(rng, shift)) for _ in range(300)])
+    assert found[:, 1].mean() == pytest.approx(found[:, 0].std(), rel=0.12)
+
+
+def test_the_area_is_the_auc():
+    scores = arms(np.random.default_rng(0), 0.7)
+    assert auc_with_error(scores)[0] == pytest.approx(auc(scores.score, scores.member))
+
+
+@pytest.mark.parametrize("draw", [arms, coins])
+def test_noise_is_rarely_a_regression(draw):
+    rng = np.random.default_rng(1)
+    hits = sum(changes(run(draw(rng, 0.8)), run(draw(rng, 0.8)))[0].p_value <= LEVEL for _ in range(RUNS))
+    # The normal law is an approximation: half as much again is allowed for it.
+    assert hits <= binom.isf(FALSE_ALARM, RUNS, 1.5 * LEVEL)
+
+
+def test_a_real_one_is_seen_and_its_reverse_is_none():
+    rng = np.random.default_rng(2)
+    strong, weak = run(arms(rng, 1.5, 200)), run(arms(rng, 0.2, 200))
+    (change,) = changes(strong, weak)
+    assert change.p_value < 1e-6
+    assert (change.audit, change.epsilon, change.attack) == ("p", 4.0, "a")
+    assert changes(weak, strong)[0].p_value > 0.999
+
+
+def test_perfect_and_empty_scores_have_an_error_too():
+    area, error = auc_with_error(Scores.from_arms(np.ones(5), np.zeros(5)))
+    assert (area, error > 0) == (1.0, True)
+    assert auc_with_error(Scores.from_arms(np.ones(5), np.zeros(0))) == (0.5, np.inf)
+    one_run = Scores.from_matrix(np.arange(8.0)[None], np.arange(8)[None] % 2 == 0, randomised="canary")
+    assert 0 < auc_with_error(one_run)[1] < 1
