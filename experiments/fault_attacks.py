@@ -38,13 +38,14 @@ class GradientSpread(Attack):
 
 @dataclass(frozen=True)
 class GradientEpochs(Attack):
-    """Score = the log-likelihood ratio if the canary is in exactly one batch of every epoch, each as likely.
+    """Score = the log-likelihood ratio if the canary is in exactly one batch of every epoch, each as likely at first.
 
     The most powerful test of shuffled batches, where those of an epoch stand side by side; the claim that it is held
     against is whatever is claimed.
 
     Attributes:
         batches: in an epoch.
+        fixed: whether that batch has the same place in every epoch.
     """
 
     name: ClassVar[str] = "gradient-epochs"
@@ -53,6 +54,7 @@ class GradientEpochs(Attack):
     family: ClassVar[str] = "white-box"
 
     batches: int = 4
+    fixed: bool = False
 
     def score(
         self, view: View, canaries: CanarySet, seed: int
@@ -63,4 +65,6 @@ class GradientEpochs(Attack):
         exponent: Floats = (record.unknown - record.norms**2 / 2) / noise**2
         models, steps, planted = exponent.shape
         epochs = exponent[:, : steps // self.batches * self.batches].reshape(models, -1, self.batches, planted)
+        if self.fixed:
+            return np.asarray(logsumexp(epochs.sum(axis=1), axis=1)), {}
         return np.asarray(logsumexp(epochs, axis=2).sum(axis=1)), {}

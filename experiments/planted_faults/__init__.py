@@ -11,6 +11,7 @@ from experiments.planted_faults.model import BatchNorm, BestOfEight, LayerLeftOu
 from experiments.planted_faults.noise import NoiseAveraged, NoiseOverBatchSize, NoiseReused, NoNoise, SigmaWithoutC
 from experiments.planted_faults.reference import Reference
 from experiments.planted_faults.sampling import (
+    FixedBatches,
     RateUnderstated,
     RealisedBatchSize,
     SeveralRecords,
@@ -31,6 +32,7 @@ FAULTS = (
     WeightedNotClipped(),
     RealisedBatchSize(),
     Shuffled(),
+    FixedBatches(),
     RateUnderstated(),
     StepsUnderstated(),
     LayerLeftOut(),

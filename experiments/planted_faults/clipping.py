@@ -46,6 +46,7 @@ class ClippedPerLayer(Reference):
 class ClippedAfterwards(Reference):
     name: ClassVar[str] = "clipping after the aggregate"
     stands_for: ClassVar[str] = "the sum is clipped to C; a record can turn it round, a distance of 2 C"
+    max_grad_norm: float = 0.5
 
     @property
     def really(self) -> DPSGD:
@@ -68,9 +69,7 @@ class BiasNotClipped(Reference):
 @dataclass(frozen=True)
 class WeightedNotClipped(Reference):
     name: ClassVar[str] = "examples of scaled loss are not clipped"
-    stands_for: ClassVar[str] = (
-        "a wrong sensitivity of what is clipped (Tramer et al. 2022, on backpropagation clipping)"
-    )
+    stands_for: ClassVar[str] = "wrong sensitivity of what is clipped (backpropagation clipping: Tramer et al. 2022)"
     really: ClassVar[None] = None
 
     def clip(self, g: Tensor, y: Tensor) -> Tensor:

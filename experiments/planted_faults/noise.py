@@ -33,9 +33,7 @@ class NoNoise(Reference):
 @dataclass(frozen=True)
 class NoiseOverBatchSize(Reference):
     name: ClassVar[str] = "noise divided by the batch size"
-    stands_for: ClassVar[str] = (
-        "noise for the mean added to the sum (Tramer et al. 2022, Debugging Differential Privacy)"
-    )
+    stands_for: ClassVar[str] = "noise of the mean added to the sum (Tramer et al. 2022, Debugging DP)"
 
     @property
     def really(self) -> DPSGD:

@@ -1,6 +1,7 @@
 """DP-SGD as Abadi et al. (2016), Algorithm 1, writes it down: one method for each line that a fault can break.
 
-Many models train at once, by `torch.func.vmap`. A planted fault is a subclass that differs in one line.
+Many models train at once, and gradients are written out; a test holds them to autograd's, and the whole to the ensemble
+trainer. A planted fault is a subclass that differs in one line.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import grad, vmap
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import one_hot
 
 from attacks.record import GradientRecord
 from attacks.view import ArrayView, View, WhiteBox
@@ -36,6 +36,7 @@ class Reference:
     Class attributes:
         name: what the table calls it.
         stands_for: the public bug, or how people come by it.
+        note: what is to be known of the row in the table.
 
     Attributes:
         steps: updates run; `claimed_steps` are told to the accountant.
@@ -47,6 +48,7 @@ class Reference:
 
     name: ClassVar[str] = "right"
     stands_for: ClassVar[str] = ""
+    note: ClassVar[str] = ""
 
     steps: int = 20
     sample_rate: float = 0.25
@@ -125,24 +127,39 @@ class Reference:
         expected = self.sample_rate * (records - self.copies)
         for step in range(self.steps):
             batch = self.sample(models, records, step, rng) * present
-            g = world.planted(self.gradients(theta, x, y, batch), self.copies, self.max_grad_norm)
+            g = self.planted_gradients(world, theta, x, y, batch)
             noise = self.noise(theta.shape, step, rng)
             update = self.privatised(g, batch, y, noise) / self.divisor(batch, present)
             before, theta = theta, theta - self.learning_rate * update
-            towards = world.direction(Reference.clip(self, g, y), batch, self.max_grad_norm)
             others = batch.clone()
             others[:, -self.copies :] = 0
-            honest = Reference.clip(self, self.without(g, before, x, y, others), y)
+            theirs = self.without(g, before, x, y, others)
+            towards = Reference.clip(self, g[:, -1:], y[-1:])[:, 0]
+            if world.along == "difference":
+                towards = self.difference(g, theirs, others, y)
             products[:, step] = (expected * update * towards).sum(1)
-            known[:, step] = ((others.unsqueeze(2) * honest).sum(1) * towards).sum(1)
+            known[:, step] = ((others.unsqueeze(2) * Reference.clip(self, theirs, y)).sum(1) * towards).sum(1)
             norms[:, step] = towards.norm(dim=1)
         return Run(start, theta, products, known, norms)
 
     def gradients(self, theta: Tensor, x: Tensor, y: Tensor, batch: Tensor) -> Tensor:
-        """[models, records, size]: every record's gradient."""
+        """[models, records, size]: every record's gradient of the cross-entropy; statistics are taken for constants."""
         centre, scale = self.statistics(x, theta, batch)
-        one_model = vmap(grad(loss), in_dims=(None, 0, 0, None, None))
-        return vmap(one_model, in_dims=(0, None, None, 0, 0))(theta, x, y, centre, scale)
+        h = activations(theta, x, centre, scale)
+        out = logits(theta, h).softmax(2) - one_hot(y, CLASSES)
+        inner = (out @ weights(theta, "output")) * (1 - h**2) / scale.unsqueeze(1)
+        parts = [inner.unsqueeze(3) * x[None, :, None, :], inner, out.unsqueeze(3) * h.unsqueeze(2), out]
+        return torch.cat([part.flatten(2) for part in parts], 2)
+
+    def planted_gradients(self, world: World, theta: Tensor, x: Tensor, y: Tensor, batch: Tensor) -> Tensor:
+        """The same, the canary's handed over where it is no record."""
+        return world.planted(self.gradients(theta, x, y, batch), self.copies, self.max_grad_norm)
+
+    def difference(self, g: Tensor, theirs: Tensor, others: Tensor, y: Tensor) -> Tensor:
+        """[models, size]: by how much the sum differs if the canary is in the batch; the sharpest direction to look."""
+        joined = others.clone()
+        joined[:, -self.copies :] = 1
+        return self.total(g, joined, y) - self.total(theirs, others, y)
 
     def without(self, g: Tensor, theta: Tensor, x: Tensor, y: Tensor, others: Tensor) -> Tensor:
         """[models, records, size]: the others' gradients as an adversary who knows all but the canary computes them."""
@@ -180,9 +197,9 @@ class Run:
 
     def probabilities(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """float64[models, n, classes]."""
-        inputs, zero, one = torch.from_numpy(x).flatten(1), torch.zeros(HIDDEN), torch.ones(HIDDEN)
-        logits = vmap(vmap(forward, in_dims=(None, 0, None, None)), in_dims=(0, None, None, None))
-        return logits(self.theta, inputs, zero, one).double().softmax(2).numpy()
+        inputs = torch.from_numpy(x).flatten(1)
+        h = activations(self.theta, inputs, torch.zeros(1, HIDDEN), torch.ones(1, HIDDEN))
+        return logits(self.theta, h).double().softmax(2).numpy()
 
 
 SHAPES = {
@@ -211,17 +228,21 @@ def initial_parameters(seed: int) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
 
 
+def weights(theta: Tensor, name: str) -> Tensor:
+    """[models, shape...]: one layer's parameters."""
+    return theta[:, layer(name)].unflatten(1, SHAPES[name])
+
+
 def hidden(theta: Tensor, x: Tensor) -> Tensor:
-    """[hidden] before the nonlinearity, of one model and one record."""
-    return theta[layer("hidden")].view(SHAPES["hidden"]) @ x + theta[layer("hidden bias")]
+    """[models, records, hidden], before they are centred, scaled and bent."""
+    return x @ weights(theta, "hidden").mT + weights(theta, "hidden bias").unsqueeze(1)
 
 
-def forward(theta: Tensor, x: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-    """[classes] of one model and one record."""
-    h = torch.tanh((hidden(theta, x) - centre) / scale)
-    return theta[layer("output")].view(SHAPES["output"]) @ h + theta[layer("output bias")]
+def activations(theta: Tensor, x: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """[models, records, hidden]."""
+    return torch.tanh((hidden(theta, x) - centre.unsqueeze(1)) / scale.unsqueeze(1))
 
 
-def loss(theta: Tensor, x: Tensor, y: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy of one model and one record."""
-    return cross_entropy(forward(theta, x, centre, scale), y)
+def logits(theta: Tensor, h: Tensor) -> Tensor:
+    """[models, records, classes]."""
+    return h @ weights(theta, "output").mT + weights(theta, "output bias").unsqueeze(1)

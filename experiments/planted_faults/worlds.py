@@ -30,14 +30,14 @@ class World:
             trainer before clipping (Nasr et al. 2023): "bias", along one output bias; "spread", as long in each layer
             as in every other; "opposed", against the gradient of the first record.
         alike: whether all other records are the same one.
-        along: what the updates are multiplied with: the canary's own clipped gradient, or that of the others' sum,
-            scaled to the clipping norm.
+        along: what the updates are multiplied with: the canary's own clipped gradient; or the difference that the
+            canary makes to the pipeline's sum, for an adversary who has the code.
     """
 
     name: str
     canary: Literal["hot-pixel", "bias", "spread", "opposed"]
     alike: bool = False
-    along: Literal["own", "others"] = "own"
+    along: Literal["own", "difference"] = "own"
 
     @property
     def is_record(self) -> bool:
@@ -80,13 +80,6 @@ class World:
                 towards[..., _one_of_each_layer(size)] = 0.5
         return torch.cat([g[:, :-copies], (HUGE * norm * towards).expand(len(g), copies, -1)], 1)
 
-    def direction(self, clipped: Tensor, batch: Tensor, norm: float) -> Tensor:
-        """[models, size]: what updates are multiplied with."""
-        if self.along == "own":
-            return clipped[:, -1]
-        others = (clipped[:, :RECORDS]).sum(1)
-        return -norm * others / others.norm(dim=1, keepdim=True)
-
 
 def _one_of_each_layer(size: int) -> list[int]:
     hidden = (size - CLASSES) // (FEATURES + 1 + CLASSES)
@@ -111,5 +104,5 @@ WORLDS = (
     World("bias", "bias"),
     World("spread", "spread"),
     World("opposed", "opposed", alike=True),
-    World("hot-pixel, along others", "hot-pixel", alike=True, along="others"),
+    World("hot-pixel, code known", "hot-pixel", along="difference"),
 )
