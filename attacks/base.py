@@ -1,4 +1,7 @@
-"""Attacks: a view and canaries in, scores out; an attack never sees the coins."""
+"""Attacks: a view and canaries in, scores out; no attack sees the coins of what it scores.
+
+Those that compare models see the coins of others: `attacks.cross_model`.
+"""
 
 from __future__ import annotations
 

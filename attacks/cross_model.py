@@ -15,9 +15,9 @@ it goes wrong: let models know nothing, x_i be model i's signal for a canary and
 *other* models without it. Among n models without it, that is n / (n - 1) times x_i's distance from their mean; for
 models with it, the distance itself. With n = 2 of 4, scores at either end belong to models without the canary two times
 in three, and a bound that looks for the best threshold at either end finds "leakage" in pure noise; many canaries make
-that as sure as one likes. So leave-one-out scores describe an attack (AUC, TPR at fixed
-FPR); they never reach an estimator: `Scores.calibrated` marks them, and estimators and
-claim tests refuse what is so marked.
+that as sure as one likes. So leave-one-out scores describe an attack (AUC, TPR at fixed FPR, where the same effect is
+a bias of the order of one over the number of models); they never reach an estimator. `Scores.calibrated` marks them,
+and estimators, claims' tests and files of scores refuse what is so marked.
 
 Held-out (`held_out`): the models are cut in two by position, which is settled before anything is scored. The first
 half, with its coins, is the adversary's; the second half is scored. Given the first half, the scoring rule is fixed

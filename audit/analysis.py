@@ -167,8 +167,6 @@ def _attack(
 ) -> AttackResult:
     proving = cell.held_out.get(kind, scores)
     planted, references = cell.proving(kind), proving.select(proving.reference)
-    if proving.calibrated == "held-out":
-        paid = (f"calibration on {scores.models - planted.models} other models, which are not scored", *paid)
     described = membership_metrics(scores, run.seed, resamples=RESAMPLES)
     control = cell.claim.is_control
     bounds: list[Bound] = [

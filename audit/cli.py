@@ -163,6 +163,10 @@ def bound(
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="What `plant` wrote; joins coins to scores by canary id.")
     ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option("--calibrate", help="lira, rmia, ...: half of the models, held against the other half."),
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> int:
@@ -171,11 +175,15 @@ def bound(
     One row per score: `score` (higher = more likely a member), `member` (0/1 or true/false) and, where there are
     several, `model` and `canary`.
     """
+    from audit.calibration import calibrated_by
     from audit.score_audit import audit_scores, stated_claim
     from audit.score_files import read_scores
 
     claim = stated_claim(delta, epsilon, noise_multiplier, sample_rate, steps)
-    found = audit_scores(read_scores(scores, manifest), delta, confidence, estimator, claim, seed)
+    measured = read_scores(scores, manifest)
+    if calibrate is not None:
+        measured = calibrated_by(calibrate, measured)
+    found = audit_scores(measured, delta, confidence, estimator, claim, seed)
     if as_json:
         _print_json(found.document())
     else:

@@ -66,8 +66,10 @@ def write_scores(scores: Scores, path: str | Path) -> None:
     """Write scores as CSV or Parquet, whichever the name says; `read_scores` gives them back.
 
     Raises:
-        InputError: for another extension.
+        InputError: for another extension, or for scores made from each other's coins, which a file cannot say.
     """
+    if scores.calibrated == "leave-one-out":
+        raise InputError("Scores that were calibrated leave-one-out prove nothing; write the signals they came from.")
     table = scores.frame().assign(randomised=scores.randomised)
     if (extension := Path(path).suffix.lower()) == ".csv":
         table.to_csv(path, index=False)

@@ -10,6 +10,8 @@ A handful of records, a few models: enough to see the parts work together, too f
 from __future__ import annotations
 
 import argparse
+import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -38,6 +40,8 @@ def main() -> None:
     parser.add_argument("--delta", type=float, default=1e-3, help="below one over the number of records")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="Full backward hook is firing")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     model, encode = first_layers(options.gguf, options.layers)
     sigma = noise_multiplier(options.epsilon, options.delta, 1.0, options.steps)
     train = LoRAFineTuning(model, encode, length=32, steps=options.steps, learning_rate=0.02, noise_multiplier=sigma)

@@ -21,8 +21,9 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -187,12 +188,12 @@ def observe(pipeline: Pipeline, canaries: CanarySet, models: int, name: str) -> 
     return joined, [parts[0].queries for parts in seen], float(np.concatenate(accuracy).mean())
 
 
-def rows(pipeline: Pipeline, epsilon: float, models: int, pilots: int, rounds: int, repeat: int) -> Iterator[dict]:
+def rows(
+    pipeline: Pipeline, calibration: Calibration, epsilon: float, models: int, repeat: int
+) -> Iterator[dict[str, Any]]:
     """A row for each canary and attack."""
-    calibration = on_the_boundary(pipeline, pilots, rounds)
     first, _ = next(pipeline.blocks(calibration.canaries, 16, "pilots of the plain canary"))
     assert isinstance(first, ArrayView)
-    print(f"repeat {repeat}: canary at {calibration.position:.4f}", *calibration.rounds, sep="\n  ", flush=True)
     for name, canaries in (("plain", plain(first, pipeline.data)), ("calibrated", calibration.canaries)):
         scores, queries, accuracy = observe(pipeline, canaries, models, f"scored, {name}")
         for attack, found, count in zip(ATTACKS, scores, queries, strict=True):
@@ -230,13 +231,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/label-only"))
     options = parser.parse_args()
     keep_freed_memory()
-    started, table = time.perf_counter(), []
+    started, table, pilots = time.perf_counter(), [], []
     for repeat in range(options.repeats):
         pipeline = Pipeline.of(options.epsilon, derive_seed(options.seed, "repeat", repeat))
-        sizes = options.models, options.pilots, options.rounds
-        table += list(rows(pipeline, options.epsilon, *sizes, repeat))
+        calibration = on_the_boundary(pipeline, options.pilots, options.rounds)
+        pilots += [{"repeat": repeat, **asdict(measured)} for measured in calibration.rounds]
+        print(f"repeat {repeat}: canary at {calibration.position:.4f}", *calibration.rounds, sep="\n  ", flush=True)
+        table += list(rows(pipeline, calibration, options.epsilon, options.models, repeat))
         print(pd.DataFrame(table[-2 * len(ATTACKS) :]).round(3).to_string(index=False), flush=True)
-        write_report(pd.DataFrame(table), options.out, cost(time.perf_counter() - started))
+        write_report(pd.DataFrame(table), pd.DataFrame(pilots), options.out, cost(time.perf_counter() - started))
 
 
 def cost(seconds: float) -> str:

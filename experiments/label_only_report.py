@@ -13,10 +13,11 @@ from audit.themes import LIGHT
 NAMES = {"gaussian": "calibrated-gaussian", "epsilon_delta": "calibrated-epsilon-delta"}
 
 
-def write_report(table: pd.DataFrame, out: Path, cost: str) -> None:
-    """Write label_only.csv, label_only.md and label_only.png into `out`; `cost` says how long it took on what."""
+def write_report(table: pd.DataFrame, pilots: pd.DataFrame, out: Path, cost: str) -> None:
+    """Write label_only.csv, label_only_pilots.csv, .md and .png into `out`; `cost` says how long it took on what."""
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "label_only.csv", index=False, float_format="%.5g")
+    pilots.to_csv(out / "label_only_pilots.csv", index=False, float_format="%.5g")
     found = medians(table)
     (out / "label_only.md").write_text(_markdown(table, found, cost), encoding="utf-8")
     _figure(found, float(table["epsilon"].iloc[0])).savefig(out / "label_only.png", dpi=150)
@@ -42,7 +43,8 @@ def _markdown(table: pd.DataFrame, found: pd.DataFrame, cost: str) -> str:
         f"DP-SGD has, `{NAMES['epsilon_delta']}` assumes none. Separation is the difference of the means over the "
         "standard deviation, as a share of the largest possible, mu. Mean test accuracy "
         f"{table['accuracy'].mean():.3f}. {cost}. Made by `python -m experiments.label_only`, which says how the "
-        "canaries are made; every row is in [label_only.csv](label_only.csv).",
+        "canaries are made; every row is in [label_only.csv](label_only.csv), "
+        "every round of calibration in [label_only_pilots.csv](label_only_pilots.csv).",
         "",
         "| canary | attack | queries a canary | separation / mu | AUC | epsilon is at least (Gaussian) | share of the "
         "loss's | epsilon is at least (no curve) |",

@@ -79,7 +79,7 @@ def main() -> None:
     x, y = load_breast_cancer(return_X_y=True)
     x = StandardScaler().fit_transform(x)  # Stands for public statistics: not part of what is claimed.
     result = audit.run(
-        ScikitLearn(OutputPerturbation(C=10.0, epsilon=options.epsilon)),
+        ScikitLearn(OutputPerturbation(C=0.1, epsilon=options.epsilon)),
         data=(x, y),
         canaries=canaries.Mislabelled(),
         attacks=[attacks.Loss(), attacks.BoundaryDistance()],
@@ -88,7 +88,7 @@ def main() -> None:
         count=1,
         references=8,
         randomise="model",
-        control=ScikitLearn(OutputPerturbation(C=10.0, epsilon=np.inf)),
+        control=ScikitLearn(OutputPerturbation(C=0.1, epsilon=np.inf)),
         estimators=[CalibratedEpsilonDelta(), CalibratedGaussian()],
         jobs=options.jobs,
     )

@@ -34,7 +34,9 @@ class HopSkipJump(LabelOnly):
     queries. Differences from the paper: the start is the nearest of `starts` random points whose answer differs, not
     the first; the step's length is the first that succeeds of `halvings` halvings asked at once; features are not
     clipped to a range; the best iterate counts, not the last. Where no start differs (as where the other side is a
-    small island) the score is plus or minus `radius`.
+    small island) the score is plus or minus `radius`. The implementation of adversarial-robustness-toolbox 1.20 is not
+    used: it takes one model and one record at a time, draws its starts without a seed, and makes as many queries as the
+    answers ask for.
 
     Attributes:
         iterations: steps; 0 bisects from the start alone.

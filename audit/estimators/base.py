@@ -18,6 +18,8 @@ LEAVE_ONE_OUT = (
     "calibrate on held-out models instead."
 )
 
+HELD_OUT = ("calibration on other models, which are not scored themselves",)
+
 
 @dataclass(frozen=True)
 class Estimator(ABC):
@@ -94,6 +96,7 @@ class Estimator(ABC):
             )
         if scores.calibrated == "leave-one-out":
             raise InputError(LEAVE_ONE_OUT)
+        calibrated = scores.calibrated == "held-out"
         scores = scores.select(~scores.reference)
         if reason := self.inapplicable(scores):
             raise InputError(f"Estimator '{self.name}' cannot be used here: {reason}")
@@ -108,7 +111,7 @@ class Estimator(ABC):
             adjacency=adjacency,
             estimator=self.name,
             assumptions=self.assumptions,
-            corrected_for=corrected_for + self.corrected_for(scores),
+            corrected_for=corrected_for + self.corrected_for(scores) + (HELD_OUT if calibrated else ()),
             ceiling=max(0.0, ceiling),
             parametric=self.parametric,
             samples=self.samples(scores),

@@ -97,6 +97,8 @@ def test_it_says_what_the_numbers_mean(result: RunResult, page: str):
     assert "A weak attack proves nothing" in text
     assert "16 copies are covered by ε = 128" in text
     assert "23 of 24 models" in text
+    assert "12 queries a model, 1 a canary" in text
+    assert "1200 queries a model, 100 a canary" in text
     assert "seen: p <1e-6" in text
     assert "96.0% (88.0–100%)" in text
     assert "RuntimeError: loss is not finite" in text

@@ -22,9 +22,11 @@ from audit.training.ensemble import Ensemble
 from audit.training.models import MLP, Softmax
 from audit.training.nonprivate import NonPrivate
 from audit.training.opacus import Opacus
+from audit.training.text_models import CharacterGRU, CharacterNGram
 from canaries import Blank, Dirac, Inclusion, Mislabelled
+from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset
+from canaries.records import ArrayRecords, Dataset, TextRecords
 
 DELTA = 1e-5
 
@@ -219,3 +221,18 @@ def test_other_trainers_refuse_gradients_before_training(trainer) -> None:  # ty
     with pytest.raises(InputError, match=f"'{trainer.name}' trains on records alone, but 'dirac' canaries are gradien"):
         trainer.check(DATA, made)
     assert trainer.white_box == frozenset()
+
+
+@pytest.mark.parametrize("model", [CharacterNGram(context=3, hidden=4), CharacterGRU(embedding=2, hidden=4, length=8)])
+def test_language_models_open_up_as_well(model) -> None:  # type: ignore[no-untyped-def]
+    texts = Dataset("texts", *(TextRecords(tuple(f"{part} {i}" for i in range(6))) for part in ("one", "two", "three")))
+    two = texts.pool.take([0, 1])
+    data_canaries = CanarySet("made", ("a", "b"), two, np.ones(2, dtype=int), np.zeros(2, dtype=bool))
+    trainer = replace(TINY, model=model, noise_multiplier=0.0, checkpoint_every=4)
+    for made in (data_canaries, Dirac().make(texts, 2, np.random.default_rng(0))):
+        trainer.check(texts, made)
+        view = trainer.train(texts, made, ROWS, [1, 2, 3, 4])
+        own = view.gradient_record().norms[0, :, 0] ** 2
+        np.testing.assert_allclose(view.gradient_record().unknown[0, :, 0], own, rtol=1e-3)
+        assert Weights().observe(view, made, 0).score.shape == (4, 2)
+        np.testing.assert_array_equal(view.checkpoints()[4].loss(texts.test), view.loss(texts.test))
