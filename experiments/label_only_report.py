@@ -46,8 +46,8 @@ def _markdown(table: pd.DataFrame, found: pd.DataFrame, cost: str) -> str:
         "standard deviation, as a share of the largest possible, mu. The share of the loss's bound is on the same "
         "models: its median, and the least of all repeats. "
         "Mean test accuracy "
-        f"{table['accuracy'].mean():.3f}. {cost}. Made by `python -m experiments.label_only --repeats {repeats}`, which says how the "
-        "canaries are made; every row is in [label_only.csv](label_only.csv), "
+        f"{table['accuracy'].mean():.3f}. {cost}. Made by `python -m experiments.label_only --repeats {repeats}`, "
+        "which says how the canaries are made; every row is in [label_only.csv](label_only.csv), "
         "every round of calibration in [label_only_pilots.csv](label_only_pilots.csv).",
         "",
         "| canary | attack | queries a canary | separation / mu | AUC | epsilon is at least (Gaussian) | share of the "
