@@ -47,8 +47,7 @@ def _markdown(table: pd.DataFrame, found: pd.DataFrame, cost: str) -> str:
         "models: its median, and the least of all repeats. "
         "Mean test accuracy "
         f"{table['accuracy'].mean():.3f}. {cost}. Made by `python -m experiments.label_only --repeats {repeats}`, "
-        "which says how the "
-        "canaries are made; every row is in [label_only.csv](label_only.csv), "
+        "which says how the canaries are made; every row is in [label_only.csv](label_only.csv), "
         "every round of calibration in [label_only_pilots.csv](label_only_pilots.csv).",
         "",
         "| canary | attack | queries a canary | separation / mu | AUC | epsilon is at least (Gaussian) | share of the "
