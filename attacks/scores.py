@@ -186,7 +186,14 @@ class Scores:
         (James, Stein 1961): with two models a mean is mostly its own members' signal, with many it is not. It uses
         scores alone, never coins, so what is proven for guesses made from scores holds for guesses made from these.
         Scores that are calibrated on other models are left as they are: that has been seen to.
+        Models with other secrets under the same ids are centred apart.
         """
+        if self.secret_set is not None and len(sets := np.unique(self.secret_set)) > 1:
+            score = self.score.copy()
+            for one in sets:
+                mine = self.secret_set == one
+                score[mine] = self.take_models(mine).centred().score
+            return replace(self, score=score)
         if self.calibrated != "no":
             return self
         finite = np.isfinite(self.score)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from attacks.scores import Scores
 from audit import curves, plots
 from audit.config import load, parse
 from audit.plan import plan
@@ -150,3 +151,15 @@ def test_unigram_loss_is_that_of_character_counts() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_experiment_files_are_valid(path: Path) -> None:
     assert load(path).all_epsilons[-1] == math.inf
+
+
+def test_models_with_other_secrets_are_centred_apart() -> None:
+    rng = np.random.default_rng(0)
+    level = rng.normal(0, 50, (2, 30))  # of each secret, by set
+    sets = np.arange(8) % 2
+    scores = Scores.from_matrix(level[sets] + rng.normal(size=(8, 30)), rng.random((8, 30)) < 0.5, "canary")
+    apart = replace(scores, secret_set=sets).centred().score
+    assert np.abs(apart).max() < 10 < np.abs(scores.score).max()
+    assert not np.allclose(apart, scores.centred().score)
+    fresh = replace(scores, secret_set=np.arange(8))
+    np.testing.assert_array_equal(fresh.centred().score, scores.score)
