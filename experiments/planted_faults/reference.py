@@ -134,11 +134,13 @@ class Reference:
             others = batch.clone()
             others[:, -self.copies :] = 0
             theirs = self.without(g, before, x, y, others)
-            towards = Reference.clip(self, g[:, -1:], y[-1:])[:, 0]
-            if world.along == "difference":
-                towards = self.difference(g, theirs, others, y)
+            if world.along == "difference":  # the adversary has the code
+                towards, base = self.difference(g, theirs, others, y), self.total(theirs, others, y)
+            else:
+                towards = Reference.clip(self, g[:, -1:], y[-1:])[:, 0]
+                base = (others.unsqueeze(2) * Reference.clip(self, theirs, y)).sum(1)
             products[:, step] = (expected * update * towards).sum(1)
-            known[:, step] = ((others.unsqueeze(2) * Reference.clip(self, theirs, y)).sum(1) * towards).sum(1)
+            known[:, step] = (base * towards).sum(1)
             norms[:, step] = towards.norm(dim=1)
         return Run(start, theta, products, known, norms)
 
