@@ -12,7 +12,7 @@ from attacks.view import TextView
 from canaries.randomness import generator
 
 TEMPERATURES = (1.0, 2.0, 4.0, np.inf)
-"""Of the distributions that sampled values are drawn from: the model's own, flatter ones, and one that knows nothing."""
+"""Of the distributions that sampled values are drawn from: the model's own, flatter ones, and the uniform one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +126,10 @@ def sample_rivals(
     """float64[pairs]: an unbiased estimate of the number of rivals, for these pairs of `count_rivals`.
 
     Dell'Amico, Filippone (2015), "Monte Carlo Strength Evaluation": values are drawn from the model itself, and each
-    that is a rival counts as one over the probability of drawing it. Shares of the draws are from flatter distributions,
-    so that a model that is sure of a wrong value is still searched; each counts by the mixture of all (Veach, Guibas
-    1995, the balance heuristic). First characters are stratified. Each secret has random numbers of its own, the same
-    for all models, so that errors average out over secrets.
+    that is a rival counts as one over the probability of drawing it. Shares of the draws are from flatter
+    distributions, so that a model that is sure of a wrong value is still searched; each counts by the mixture of all
+    (Veach, Guibas 1995, the balance heuristic). First characters are stratified. Each secret has random numbers of its
+    own, the same for all models, so that errors average out over secrets.
     """
     models, secrets = (array[pairs] for array in task.pairs(view))
     uniforms = np.stack([_uniforms(generator(seed, "rank", int(c)), samples, task.space.longest) for c in task.columns])
