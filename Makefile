@@ -2,6 +2,7 @@
 # make test   the tests
 # make check  linters and strict types
 # make bench  examples per second of the ensemble engine, Opacus and plain SGD, runs/bench/engine.csv
+# make faults  which planted faults does the gate catch? and 200 audits of a right trainer; writes runs/faults
 # make coverage  is every bound true, and how tight? minutes; writes runs/coverage
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo figures test check bench coverage clean
+.PHONY: demo faults figures test check bench coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/firedamp sweep experiments/digits.toml --out runs/digits
@@ -34,6 +35,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 bench: $(INSTALLED)
 	$(BIN)/python -W ignore experiments/bench_engine.py
+
+faults: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.faults --out runs/faults --jobs -1
 
 coverage: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage --out runs/coverage --docs docs --jobs -1

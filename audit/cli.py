@@ -8,6 +8,7 @@ import secrets
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -52,6 +53,9 @@ def sweep(
     memory: Annotated[
         float | None, typer.Option("--memory", help="MiB that a portion of a batch may take; by default what is fast.")
     ] = None,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Add models in batches and stop as soon as the verdict is clear.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Plant canaries, train over the epsilons, attack, bound, judge; write the report.
@@ -60,6 +64,7 @@ def sweep(
     """
     # Only what trains pays for importing torch.
     from audit.config import load
+    from audit.early_stop import sweep_until_clear
     from audit.gate import exit_code
     from audit.report.publish import publish
     from audit.runs import load_result
@@ -69,14 +74,22 @@ def sweep(
     experiment = load(config, overrides or ())
     folder = out or Path("runs") / experiment.name
     console = Console(stderr=True)
+    told: list[str] = []
     try:
         with ConsoleProgress(console) as progress:
-            run = run_sweep(experiment, folder, jobs, backend, progress, Speed(device, memory))
+            if sequential:
+                sweep_until_clear(
+                    experiment, folder, jobs, backend, progress, Speed(device, memory), announce=told.append
+                )
+            else:
+                run_sweep(experiment, folder, jobs, backend, progress, Speed(device, memory))
     except KeyboardInterrupt:
         console.print(f"Stopped. What is done stays in {folder}; the same command goes on from there.")
         raise
+    for line in told:
+        console.print(line, highlight=False)
     result = load_result(folder)
-    report = publish(result, run)
+    report = publish(result, RunDirectory(folder))
     _show(result, as_json, {"run": str(folder), "report": str(report)})
     return exit_code(result)
 
@@ -176,6 +189,41 @@ def bound(
     else:
         print(found.text())
     return 0 if found.verdict is None else exit_codes.BY_OUTCOME[found.verdict.outcome]
+
+
+@app.command()
+def plan(
+    epsilon: Annotated[float, typer.Option("--epsilon", help="The claim.")],
+    delta: Annotated[float, typer.Option("--delta", help="Of the claim.")],
+    models: Annotated[int | None, typer.Option("--models", help="Models, half of them with the canary.")] = None,
+    canaries: Annotated[int | None, typer.Option("--canaries", help="Canaries in one model, a coin each.")] = None,
+    share: Annotated[list[float] | None, typer.Option("--share", help="Of the claim, to be shown.")] = None,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of each bound by itself.")] = 0.95,
+    estimator: Annotated[list[str] | None, typer.Option("--estimator", help="By default all that fit.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="A run directory to take the training speed from.")] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds-per-model", min=0, help="The training speed.")] = None,
+    as_json: Json = False,
+) -> int:
+    """What an audit could show at most, with a perfect attack; and how much it would take to show more."""
+    from audit.power import SHARES, plan_power, run_directory_seconds
+    from audit.report.power import power_table
+
+    if (models is None) == (canaries is None):
+        raise InputError("Expected one of --models and --canaries.")
+    speed = run_directory_seconds(run, seconds)
+    shares, names = tuple(share or SHARES), tuple(estimator) if estimator else None
+    if models is not None:
+        found = plan_power(epsilon, delta, models, "models", confidence, shares, speed, names)
+    else:
+        assert canaries is not None
+        found = plan_power(epsilon, delta, canaries, "canaries", confidence, shares, speed, names)
+    if as_json:
+        _print_json([asdict(power) for power in found])
+    else:
+        Console().print(
+            power_table(found, epsilon, "canaries" if models is None else "models", models or canaries or 0)
+        )
+    return 0
 
 
 @app.command()

@@ -251,7 +251,7 @@ def compare_rocs(panels: Mapping[str, Mapping[str, Scores]], centre: bool = True
     """TPR against FPR on log axes; a panel for each name, in it a curve for each attack's scores."""
     floor = min(curves.smallest_rate(scores) for shown in panels.values() for scores in shown.values()) / 1.5
     with mpl.rc_context(style(theme)):
-        figure, axes = _panels(len(panels), width=4.6, height=4.2)
+        figure, axes = _panels(len(panels), width=4.6, height=4.6)
         names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
         for ax, (title, shown) in zip(axes, panels.items(), strict=True):
             ax.plot([floor, 1], [floor, 1], color=theme.muted, lw=1, ls=(0, (4, 3)), label="random guess")

@@ -11,6 +11,7 @@ from audit.claim import Claim
 from audit.mechanism import DPSGD
 from audit.policy import Policy
 from audit.results import RunResult
+from audit.sequential import confidence_at_look
 from audit.store import RunDirectory
 from canaries.errors import InputError
 
@@ -39,7 +40,7 @@ def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | No
         name=experiment["name"],
         cells=cells,
         delta=float(experiment["delta"]),
-        confidence=policy.confidence or float(experiment["confidence"]),
+        confidence=_confidence(policy.confidence or float(experiment["confidence"]), manifest.get("look")),
         seed=int(experiment["seed"]),
         policy=policy,
         config=experiment,
@@ -52,6 +53,11 @@ def _pilots(manifest: dict[str, Any]) -> dict[str, Any]:
     """What pilots chose, by audit; nothing where there were none."""
     chosen = {name: found["chosen"] for name, found in manifest.get("pilots", {}).items()}
     return {"chosen by pilots": chosen} if chosen else {}
+
+
+def _confidence(whole: float, look: int | None) -> float:
+    """What this look at the run may rest on; all of it where there was one look only."""
+    return whole if look is None else confidence_at_look(whole, look)
 
 
 def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> CellScores:

@@ -82,6 +82,7 @@ def sweep(
     backend: str = "loky",
     progress: Progress | None = None,
     speed: Speed | None = None,
+    look: int | None = None,
 ) -> RunDirectory:
     """Train and attack every model of the experiment that `out` does not hold yet.
 
@@ -95,6 +96,7 @@ def sweep(
         backend: a joblib backend by name: "loky", "threading", "sequential"; "ray" and "dask" where installed.
         progress: who is told how it goes.
         speed: device and portions; no result and no unit's key depends on them.
+        look: which look at a growing run this is (1, 2, ...); its share of the error is then all that the run spends.
 
     Raises:
         InputError: where the experiment does not fit its data.
@@ -119,6 +121,7 @@ def sweep(
             "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
             "digests": {w.plan.name: {"data": w.dataset.digest(), "canaries": w.digest()} for w in work},
             "cells": manifest_cells(work),
+            "look": look,
             "pilots": chosen,
         }
     )

@@ -31,6 +31,7 @@ from audit.claim_test import claim_test
 from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.sequential import confidence_at_look
+from audit.training.allocator import keep_freed_memory
 from canaries.randomness import derive_seed
 from experiments.fault_attacks import GradientEpochs, GradientSpread
 from experiments.planted_faults import FAULTS, Reference
@@ -41,7 +42,7 @@ CONFIDENCE = 0.999
 PILOT = 64
 LOOKS = (128, 320, 1024)
 """Fresh models at each look."""
-BLOCK = 128
+BLOCK = 64
 """Models that train together."""
 
 
@@ -115,6 +116,7 @@ def _separation(scores: Scores) -> float:
 def audit(trainer: Reference, seed: int, with_bound: bool = True) -> Row:
     """Pilot, then looks at fresh models until the claim is refuted or the last look is taken."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     started = time.process_time()
     world, attack = choose(trainer, seed)
     found: Scores | None = None
@@ -196,7 +198,8 @@ def main() -> None:
         rows.append(audit(trainer, options.seed))
         r = rows[-1]
         print(
-            f"{r.verdict:<12} {r.fault:<52} {r.attack:<16} {r.canary:<22} epsilon >= {r.bound:<6.3g} ({r.curve_bound:.3g})"
+            f"{r.verdict:<12} {r.fault:<52} {r.attack:<16} {r.canary:<22} "
+            f"epsilon >= {r.bound:<6.3g} ({r.curve_bound:.3g})"
             f" {r.models:>5} models {r.seconds:>6.1f} s",
             flush=True,
         )

@@ -26,12 +26,12 @@ from experiments.planted_faults.worlds import CLASSES, FEATURES, World
 
 DELTA = 1e-5
 EPSILON = 4.0
-HIDDEN = 8
+HIDDEN = 4
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The right one: a small network 64-8-10 on a few digits and a canary.
+    """The right one: a small network 64-4-10 on a few digits and a canary.
 
     Class attributes:
         name: what the table calls it.
@@ -93,7 +93,7 @@ class Reference:
 
     def total(self, g: Tensor, batch: Tensor, y: Tensor) -> Tensor:
         """[models, size]: the batch's clipped gradients, summed."""
-        return (batch.unsqueeze(2) * self.clip(g, y)).sum(1)
+        return torch.bmm(batch.unsqueeze(1), self.clip(g, y))[:, 0]
 
     def noise(self, shape: torch.Size, step: int, rng: torch.Generator) -> Tensor:
         """[models, size]: sigma C a coordinate, fresh in each step."""
@@ -134,11 +134,13 @@ class Reference:
             others = batch.clone()
             others[:, -self.copies :] = 0
             theirs = self.without(g, before, x, y, others)
-            towards = Reference.clip(self, g[:, -1:], y[-1:])[:, 0]
-            if world.along == "difference":
-                towards = self.difference(g, theirs, others, y)
+            if world.along == "difference":  # the adversary has the code
+                towards, base = self.difference(g, theirs, others, y), self.total(theirs, others, y)
+            else:
+                towards = Reference.clip(self, g[:, -1:], y[-1:])[:, 0]
+                base = torch.bmm(others.unsqueeze(1), Reference.clip(self, theirs, y))[:, 0]
             products[:, step] = (expected * update * towards).sum(1)
-            known[:, step] = ((others.unsqueeze(2) * Reference.clip(self, theirs, y)).sum(1) * towards).sum(1)
+            known[:, step] = (base * towards).sum(1)
             norms[:, step] = towards.norm(dim=1)
         return Run(start, theta, products, known, norms)
 

@@ -17,6 +17,7 @@ class RealisedBatchSize(Reference):
     name: ClassVar[str] = "realised batch size as divisor"
     stands_for: ClassVar[str] = "division by the number of records, the canary among them (full batch)"
     sample_rate: float = 1.0
+    max_grad_norm: float = 0.5
 
     @property
     def really(self) -> DPSGD:

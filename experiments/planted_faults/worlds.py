@@ -30,8 +30,8 @@ class World:
             trainer before clipping (Nasr et al. 2023): "bias", along one output bias; "spread", as long in each layer
             as in every other; "opposed", against the gradient of the first record.
         alike: whether all other records are the same one.
-        along: what the updates are multiplied with: the canary's own clipped gradient; or the difference that the
-            canary makes to the pipeline's sum, for an adversary who has the code.
+        along: what the updates are multiplied with, after what the others contribute is taken off: the canary's clipped
+            gradient; or, for an adversary who has the code, the difference that the canary makes to the pipeline's sum.
     """
 
     name: str
@@ -104,5 +104,6 @@ WORLDS = (
     World("bias", "bias"),
     World("spread", "spread"),
     World("opposed", "opposed", alike=True),
+    World("opposed, code known", "opposed", alike=True, along="difference"),
     World("hot-pixel, code known", "hot-pixel", along="difference"),
 )

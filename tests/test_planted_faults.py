@@ -1,0 +1,124 @@
+"""Planted faults: the reference is right, each fault is one change, and the audit tells them apart."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy
+
+from audit.training.ensemble.engine import Task, fit
+from audit.training.ensemble.flat import Flat
+from audit.training.ensemble.recipe import Recipe
+from audit.training.ensemble.stacked import Stacked
+from experiments import faults
+from experiments.planted_faults import FAULTS, Reference
+from experiments.planted_faults.noise import NoNoise, SigmaWithoutC
+from experiments.planted_faults.reference import HIDDEN, SHAPES, initial_parameters, layer
+from experiments.planted_faults.worlds import CLASSES, FEATURES, RECORDS, WORLDS
+
+METHODS = {
+    *("sample", "statistics", "clip", "total", "noise", "privatised", "divisor", "released"),
+    *("claimed_steps", "claimed_rate", "copies"),
+}
+HOT = WORLDS[0]
+
+
+def module():
+    """The same network for other trainers."""
+    net = nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, CLASSES))
+    theta = initial_parameters(seed=0)
+    names = ("0.weight", "0.bias", "2.weight", "2.bias")
+    parts = {name: theta[layer(key)].view(SHAPES[key]) for name, key in zip(names, SHAPES, strict=True)}
+    net.load_state_dict(parts)
+    return net
+
+
+def test_gradients_are_autograd_s():
+    x, y = HOT.records(1)
+    net = module()
+
+    def loss(parameters, x, y):
+        return cross_entropy(functional_call(net, parameters, (x,)), y)
+
+    parameters = dict(net.named_parameters())
+    expected = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
+    flat = torch.cat([expected[name].flatten(1) for name in parameters], 1)
+    found = Reference().gradients(initial_parameters(seed=0)[None], x, y, torch.ones(1, len(y)))[0]
+    torch.testing.assert_close(found, flat.detach(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_right_one_agrees_with_the_ensemble_trainer(inside):
+    """Full batch, so that no random draw is left but the noise, which is measured by itself."""
+    right = NoNoise(sample_rate=1.0, learning_rate=0.5)
+    run = right.fit(HOT, torch.tensor([inside]), seed=3)
+    stacked = Stacked(module())
+    x, y = HOT.records(1)
+    recipe = Recipe(
+        steps=right.steps, sample_rate=1.0, learning_rate=0.5, max_grad_norm=right.max_grad_norm, noise_multiplier=0.0
+    )
+    members = np.arange(RECORDS + inside)
+    start = Flat(stacked.shapes).row(module())[None]
+    task = Task(x, y, [members], RECORDS, nn.CrossEntropyLoss(reduction="none"))
+    theirs = fit(stacked, recipe, task, [0], start).parameters
+    torch.testing.assert_close(run.theta, theirs, rtol=1e-3, atol=1e-4)
+    assert (run.theta - start).norm() > 0.5
+
+
+def test_noise_and_sampling_are_what_is_claimed():
+    right, rng = Reference(), torch.Generator().manual_seed(0)
+    noise = torch.stack([right.noise(torch.Size((50, 100)), step, rng) for step in range(4)])
+    assert float(noise.std()) == pytest.approx(right.noise_multiplier * right.max_grad_norm, rel=0.02)
+    assert abs(np.corrcoef(noise.flatten(1).numpy())[0, 1]) < 0.05
+    batches = torch.stack([right.sample(200, 17, step, rng) for step in range(4)])
+    assert float(batches.mean()) == pytest.approx(right.sample_rate, abs=0.02)
+    assert abs(np.corrcoef(batches.flatten(1).numpy())[0, 1]) < 0.06
+
+
+def test_the_record_is_that_of_the_mechanism():
+    """The canary's clipped gradient, as often as it was in, and noise along it: nothing of the others is left."""
+    right = Reference()
+    inside = np.arange(400) % 2 == 0
+    record = right.train(WORLDS[1], inside, seed=1).gradient_record()
+    np.testing.assert_allclose(record.norms, right.max_grad_norm, rtol=1e-5)
+    unknown = record.unknown / right.max_grad_norm**2
+    assert unknown[inside].mean() == pytest.approx(right.sample_rate, abs=0.06)
+    assert unknown[~inside].mean() == pytest.approx(0, abs=0.06)
+    assert unknown[~inside].std() == pytest.approx(right.noise_multiplier, rel=0.03)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_fault_changes_one_thing(fault):
+    own = vars(type(fault))
+    changed = METHODS & set(own) - ({"copies"} if own.get("copies") == 1 else set())
+    assert len(changed) == (0 if fault.name == "realised batch size as divisor" else 1) or changed == {"divisor"}
+    assert fault.name
+    assert fault.stands_for
+    view = fault.train(WORLDS[1], np.arange(4) % 2 == 0, seed=0)
+    assert np.isfinite(view.gradient_record().products).all()
+
+
+def test_names_are_distinct():
+    assert len({fault.name for fault in FAULTS} | {Reference.name}) == len(FAULTS) + 1
+
+
+def test_a_fault_is_caught_and_the_right_one_is_not(monkeypatch):
+    monkeypatch.setattr(faults, "LOOKS", (64, 128))
+    caught = faults.audit(SigmaWithoutC(), seed=0)
+    assert caught.verdict == "REFUTED"
+    assert caught.p_value <= caught.level
+    assert caught.models == faults.PILOT * len(WORLDS) + 64
+    right = faults.audit(Reference(), seed=0, with_bound=False)
+    assert right.verdict == "NOT_REFUTED"
+    assert right.models == faults.PILOT * len(WORLDS) + 128
+    assert {"fault", "verdict", "access", "attack", "estimator", "bound", "models", "seconds"} <= set(
+        pd.DataFrame([caught]).columns
+    )
+
+
+def test_the_statement_is_binomial():
+    text = faults.statement(0, 200)
+    assert text.startswith("0 of 200 audits")
+    assert text.endswith("below 1.49%.")

@@ -1,0 +1,120 @@
+"""Plans: what could be shown, against audits that were simulated."""
+
+import json
+
+import numpy as np
+import pytest
+
+from attacks.scores import Scores
+from audit.estimators import ClopperPearson, OneRun
+from audit.power import measured_seconds, plan_power, run_directory_seconds
+from audit.report.power import duration, power_table
+from audit.store import RunDirectory
+from canaries.errors import InputError
+
+DELTA = 1e-5
+
+
+def perfect(rng, count, counted):
+    """A perfect attack on coins as an audit flips them."""
+    if counted == "models":
+        member = rng.permutation(np.arange(count) % 2 == 0)[:, None]
+        return Scores.from_matrix(rng.normal(100 * member, 1), member, randomised="model")
+    member = rng.random((1, count)) < 0.5
+    return Scores.from_matrix(rng.normal(100 * member, 1), member, randomised="canary")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "counted", "count"),
+    [(ClopperPearson(), "models", 200), (ClopperPearson(threshold=50.0), "models", 100), (OneRun(), "canaries", 300)],
+)
+def test_the_ceiling_is_what_simulated_perfect_audits_show(estimator, counted, count):
+    rng = np.random.default_rng(0)
+    (power,) = plan_power(8.0, DELTA, count, counted, shares=(), names=(estimator.name,))
+    shown = [estimator.bound(perfect(rng, count, counted), DELTA).epsilon for _ in range(30)]
+    if estimator == ClopperPearson(threshold=50.0):  # named in advance, so no model is spent on choosing it
+        assert np.mean(shown) > power.ceiling
+    else:  # a threshold chosen on few held-out models is sometimes a little off
+        assert max(shown) <= power.ceiling + 1e-9
+        assert np.mean(shown) > 0.95 * power.ceiling
+
+
+@pytest.mark.parametrize(("name", "counted"), [("clopper-pearson", "models"), ("one-run", "canaries")])
+def test_what_is_needed_is_enough_and_not_much_less_is(name, counted):
+    def ceiling(count):
+        return plan_power(4.0, DELTA, count, counted, shares=(), names=(name,))[0].ceiling
+
+    needed = plan_power(4.0, DELTA, 10, counted, shares=(0.5,), names=(name,))[0].needed[0.5]
+    assert ceiling(needed) >= 2.0
+    assert ceiling(round(0.95 * needed)) < 2.0
+
+
+def test_known_counts():
+    """With 95% in all and n per world Clopper-Pearson shows at most 3.28 (100) and 4.91 (500), threshold named."""
+    for n, most in ((100, 3.28), (500, 4.91)):
+        found = ClopperPearson(threshold=0.5).bound(Scores.from_arms(np.ones(n), np.zeros(n)), DELTA)
+        assert found.ceiling == pytest.approx(most, abs=0.01)
+
+
+def test_time_is_that_of_models():
+    names = ("clopper-pearson",)
+    (power,) = plan_power(4.0, DELTA, 10, "models", shares=(0.25, 1.0), seconds_per_model=2.0, names=names)
+    assert power.seconds[0.25] == 2.0 * power.needed[0.25]
+    (one,) = plan_power(4.0, DELTA, 10, "canaries", shares=(0.25,), seconds_per_model=2.0, names=("one-run",))
+    assert one.seconds[0.25] == 2.0  # all canaries share a training
+    (none,) = plan_power(400.0, DELTA, 10, "models", shares=(1.0,), seconds_per_model=2.0, names=names)
+    assert (none.needed, none.seconds) == ({1.0: None}, {1.0: None})
+
+
+def test_the_best_that_assumes_nothing_stands_first():
+    names = ("gaussian-dp", "clopper-pearson", "dkw")
+    found = plan_power(4.0, DELTA, 200, "models", shares=(), names=names)
+    assert [power.estimator for power in found] == ["clopper-pearson", "dkw", "gaussian-dp"]
+    assert power_table(found, 4.0, "models", 200).row_count == 3
+
+
+def test_speed_from_a_run(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_manifest({"cells": [{"audit": "a", "units": ["u", "v"]}]})
+    with pytest.raises(InputError, match="no finished model"):
+        measured_seconds(run)
+    frame = Scores.from_arms(np.ones(1), np.zeros(1)).frame()
+    run.write_unit("a", "u", frame, {"train_seconds": 1.5, "attack_seconds": 0.5})
+    assert run_directory_seconds(tmp_path, None) == 2.0
+    assert run_directory_seconds(tmp_path, 3.0) == 3.0
+    assert run_directory_seconds(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"epsilon": np.inf}, "finite epsilon > 0, got inf"),
+        ({"delta": 1.0}, r"delta in \[0, 1\), got 1.0"),
+        ({"count": 1}, "2 to 131072 models or canaries, got 1"),
+        ({"confidence": 0.4}, r"confidence in \[0.5, 0.9999\], got 0.4"),
+        ({"shares": (0.0,)}, r"shares of the claim in \(0, 1\], got \[0.0\]"),
+        ({"names": ("one-run",)}, "Estimator 'one-run' cannot be used here"),
+    ],
+)
+def test_bad_input(changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        plan_power(**{"epsilon": 4.0, "delta": DELTA, "count": 10, "counted": "models", "shares": (), **changes})
+
+
+def test_durations():
+    assert [duration(s) for s in (1, 90, 5400, 180000)] == ["1.0 s", "1.5 min", "1.5 h", "2.1 days"]
+
+
+def test_the_command(capsys):
+    from audit import cli
+
+    options = ["plan", "--epsilon", "8", "--delta", "1e-5", "--canaries", "200", "--estimator", "one-run"]
+    for extra, code in (([], 0), (["--json"], 0), (["--models", "3"], 2)):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*options, *extra])
+        assert stop.value.code == code
+        out = capsys.readouterr().out
+        if extra == ["--json"]:
+            assert json.loads(out)[0]["ceiling"] == pytest.approx(2.78, abs=0.01)
+        elif not extra:
+            assert "one-run" in out
