@@ -25,8 +25,8 @@ class GradientLLR(Attack):
     Along the canary's clipped gradient, and less what the other records contributed, an update without the canary is
     N(0, 1) in units of the noise; with it, it is N(s, 1) at the claimed sampling rate q and N(0, 1) otherwise,
     s = |gradient| / (sigma C). The ratio is 1 - q + q exp(s z - s^2 / 2). The most powerful test of the mechanism that
-    is claimed (Neyman, Pearson 1933), and the one that shows sampling faults: batches that are fixed, or larger than
-    claimed, hardly change the sum of inner products.
+    is claimed (Neyman, Pearson 1933), and so the sharper test of sampling: with batches larger than claimed, it grows
+    faster than the sum of inner products.
 
     Only claimed facts enter, so a pipeline that does something else is held against what it says.
     """

@@ -45,6 +45,7 @@ class Scores:
         randomised: "canary" (every coin independent) or "model" (one coin per model).
         space: float64[canaries], how many equally likely secrets there were; 1 where there is no secret.
         evidence: further arrays [models, canaries] by name.
+        secret_set: int64[models]: models with equal numbers hold the same secrets; None where all do.
         calibrated: whether other models' coins are in the scores: "no"; "held-out", coins of models that are not among
             these; "leave-one-out", coins of each other, and then no bound may rest on them (`attacks.cross_model`).
     """
@@ -58,6 +59,7 @@ class Scores:
     space: NDArray[np.float64]
     evidence: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     calibrated: Literal["no", "held-out", "leave-one-out"] = "no"
+    secret_set: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         shape = self.score.shape
@@ -71,6 +73,8 @@ class Scores:
         for name, array in self.evidence.items():
             if array.shape != shape:
                 raise InputError(f"Expected evidence '{name}' of shape {shape}, got {array.shape}.")
+        if self.secret_set is not None and self.secret_set.shape != shape[:1]:
+            raise InputError(f"Expected secret_set of shape [{shape[0]}], got {self.secret_set.shape}.")
         for name in ("reference", "repetitions", "space"):
             if getattr(self, name).shape != (shape[1],):
                 raise InputError(f"Expected {name} of shape [{shape[1]}], got {getattr(self, name).shape}.")
@@ -167,6 +171,13 @@ class Scores:
             space=np.ones(n),
         )
 
+    @property
+    def secret_numbers(self) -> NDArray[np.int64]:
+        """int64[models, canaries]: equal where the secret is the same."""
+        n = len(self.ids)
+        sets = np.zeros(self.models, dtype=np.int64) if self.secret_set is None else self.secret_set
+        return sets[:, None] * n + np.arange(n)
+
     def centred(self) -> Scores:
         """Each finite score less what its canary scores in any model, as far as the scores show that.
 
@@ -175,7 +186,14 @@ class Scores:
         (James, Stein 1961): with two models a mean is mostly its own members' signal, with many it is not. It uses
         scores alone, never coins, so what is proven for guesses made from scores holds for guesses made from these.
         Scores that are calibrated on other models are left as they are: that has been seen to.
+        Models with other secrets under the same ids are centred apart.
         """
+        if self.secret_set is not None and len(sets := np.unique(self.secret_set)) > 1:
+            score = self.score.copy()
+            for one in sets:
+                mine = self.secret_set == one
+                score[mine] = self.take_models(mine).centred().score
+            return replace(self, score=score)
         if self.calibrated != "no":
             return self
         finite = np.isfinite(self.score)
@@ -211,6 +229,7 @@ class Scores:
             score=self.score[models],
             member=self.member[models],
             evidence={name: array[models] for name, array in self.evidence.items()},
+            secret_set=None if self.secret_set is None else self.secret_set[models],
         )
 
     def frame(self) -> pd.DataFrame:

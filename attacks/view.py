@@ -370,14 +370,27 @@ class TextView(View):
         return -np.where(tokens != PAD, np.asarray(self._score(tokens), dtype=np.float64), 0).sum(axis=2)
 
 
+BYTES = "".join(map(chr, range(256)))
+"""The alphabet of byte tokens: texts are written in UTF-8, and token b + 1 is byte b."""
+
+
+def in_bytes(text: str) -> str:
+    """The text's UTF-8 bytes as characters of BYTES."""
+    return text.encode("utf-8").decode("latin-1")
+
+
 def encode(texts: tuple[str, ...] | list[str], alphabet: str, length: int | None = None) -> NDArray[np.int64]:
     """int64[n, length]: character tokens (position in `alphabet` plus one), PAD behind the shorter texts.
+
+    With the alphabet BYTES a token is a byte of the text in UTF-8.
 
     `length` defaults to the longest text's; longer texts are cut to it.
 
     Raises:
         InputError: for a character outside the alphabet.
     """
+    if alphabet == BYTES:
+        texts = [in_bytes(text) for text in texts]
     index = {c: i + 1 for i, c in enumerate(alphabet)}
     width = max((len(t) for t in texts), default=0) if length is None else length
     tokens = np.full((len(texts), width), PAD, dtype=np.int64)

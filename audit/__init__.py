@@ -6,11 +6,10 @@ The public names are below. Importing them needs no torch: only `sweep` does, wh
 from typing import TYPE_CHECKING, Any
 
 from audit.api import AuditResult, bound, run
-from audit.bounds import Bound, Estimate
+from audit.bounds import Bound
 from audit.claim import Claim
 from audit.claim_test import p_value
 from audit.mechanism import DPSGD
-from audit.membership import membership_metrics
 from audit.policy import Policy
 from audit.results import Outcome, Verdict
 from audit.runs import load_result
@@ -25,14 +24,12 @@ __all__ = [
     "AuditResult",
     "Bound",
     "Claim",
-    "Estimate",
     "InputError",
     "Outcome",
     "Policy",
     "Verdict",
     "bound",
     "load_result",
-    "membership_metrics",
     "p_value",
     "read_scores",
     "run",

@@ -44,10 +44,12 @@ def prv_epsilon(mechanism: DPSGD, delta: float, adjacency: str = ADD_OR_REMOVE_O
         return float(accountant.get_epsilon(delta, eps_error=0.001))
 
 
-ACCOUNTANTS: dict[str, Callable[[DPSGD, float, str], float]] = {
-    "pld": lambda mechanism, delta, adjacency: pld_epsilon(mechanism, delta, adjacency=adjacency),
-    "opacus-prv": prv_epsilon,
-}
+def _pld(mechanism: DPSGD, delta: float, adjacency: str = ADD_OR_REMOVE_ONE) -> float:
+    return pld_epsilon(mechanism, delta, adjacency=adjacency)
+
+
+ACCOUNTANTS: dict[str, Callable[..., float]] = {"pld": _pld, "opacus-prv": prv_epsilon}
+"""(mechanism, delta, adjacency = add-or-remove-one) -> epsilon."""
 
 
 def claim_of(
@@ -132,7 +134,7 @@ def _bracket(excess: Callable[[float], float]) -> tuple[float | None, float | No
     return None, None
 
 
-def _accountant(name: str) -> Callable[[DPSGD, float, str], float]:
+def _accountant(name: str) -> Callable[..., float]:
     if name not in ACCOUNTANTS:
         raise InputError(f"Unknown accountant '{name}'; allowed: {', '.join(ACCOUNTANTS)}.")
     return ACCOUNTANTS[name]

@@ -190,7 +190,7 @@ def _attack(
         bounds=tuple(bounds),
         seen_p=association_p_value(planted),
         reference_p=association_p_value(references) if references.ids else None,
-        extraction=extraction(scores),
+        extraction=extraction(scores, run.seed, cell.claim),
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
     )
@@ -242,6 +242,7 @@ def scores_from_frame(frame: pd.DataFrame, randomised: Randomised) -> Scores:
     canaries = len(frame) // models
     first = frame.iloc[:canaries]
     known = {"audit", "epsilon", "attack", "model", "canary", "member", "score", "reference", "repetitions", "space"}
+    known |= {"secret_set"}
     shape = (models, canaries)
     return Scores(
         ids=tuple(first["canary"]),
@@ -251,6 +252,7 @@ def scores_from_frame(frame: pd.DataFrame, randomised: Randomised) -> Scores:
         repetitions=first["repetitions"].to_numpy(dtype=np.int64),
         randomised=randomised,
         space=first["space"].to_numpy(dtype=np.float64),
+        secret_set=frame["secret_set"].to_numpy(dtype=np.int64)[::canaries] if "secret_set" in frame else None,
         evidence={
             str(name): column.to_numpy(dtype=np.float64).reshape(shape)
             for name, column in frame.items()

@@ -57,6 +57,8 @@ class CanaryPlan(Table):
         count: canaries that a coin may insert.
         references: canaries that are never inserted, the negative control.
         randomise: "canary": each (model, canary) has a fair coin; "model": each model has all or none.
+        sets: how many sets of canaries are drawn; model i gets set i modulo this. With as many sets as models no two
+            models share a secret, so that intervals over models and secrets are honest and bounds are sharper.
         neighbours: what is in a canary's place where it is out: nothing ("add-or-remove-one"), another record of the
             pool ("replace-one"), or the same features under another label ("replace-label"). Claims are accounted for
             these neighbours.
@@ -70,6 +72,7 @@ class CanaryPlan(Table):
     count: int = Field(ge=1)
     references: int = Field(default=16, ge=0)
     randomise: Literal["canary", "model"] = "canary"
+    sets: int = Field(default=1, ge=1)
     neighbours: Neighbours = ADD_OR_REMOVE_ONE
     records_per_user: int = Field(default=1, ge=1)
     protects: Literal["record", "user"] = "record"

@@ -15,6 +15,7 @@ from attacks.scores import Scores
 from audit.bounds import Bound
 from audit.formatting import setting
 from audit.results import AttackResult, CellResult, Extraction, RunResult
+from audit.secret_bits import allowed_by, required_bits
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -86,13 +87,41 @@ def by_attack(
 def extraction_series(cells: Iterable[CellResult]) -> dict[str, dict[int, list[tuple[float, Extraction]]]]:
     """By attack and repetition count (0: never inserted, first): (claimed epsilon, how the secrets fared)."""
     series: dict[str, dict[int, list[tuple[float, Extraction]]]] = {}
-    for attack, points in by_attack(cells, lambda a: a.extraction or None).items():
-        counts = sorted({row.repetitions for _, rows in points for row in rows})
-        series[attack] = {
-            count: [(epsilon, row) for epsilon, rows in points for row in rows if row.repetitions == count]
-            for count in counts
-        }
-    return series
+    for cell in cells:
+        for attack in cell.attacks:
+            for row in attack.extraction:
+                counts = series.setdefault(extraction_label(attack, row), {})
+                counts.setdefault(row.repetitions, []).append((cell.claim.epsilon, row))
+    return {label: dict(sorted(counts.items())) for label, counts in series.items()}
+
+
+def extraction_label(attack: AttackResult, row: Extraction) -> str:
+    """The attack's name; with the secrets' bits where it attacks secrets of several lengths."""
+    several = len({other.exposure_max for other in attack.extraction}) > 1
+    return f"{attack.attack} of {row.exposure_max:.1f} bits" if several else attack.attack
+
+
+def length_series(cells: Iterable[CellResult]) -> dict[tuple[str, int], dict[float, list[Extraction]]]:
+    """By attack and repetition count: secrets of several lengths, shortest first, by claimed epsilon; else nothing."""
+    series: dict[tuple[str, int], dict[float, list[Extraction]]] = {}
+    for cell in cells:
+        for attack in cell.attacks:
+            for row in sorted(attack.extraction, key=lambda row: row.exposure_max):
+                if row.repetitions:
+                    by_epsilon = series.setdefault((attack.attack, row.repetitions), {})
+                    by_epsilon.setdefault(cell.claim.epsilon, []).append(row)
+    return {key: found for key, found in series.items() if any(len(rows) > 1 for rows in found.values())}
+
+
+def bits_needed(cells: Iterable[CellResult], probability: float = 0.01) -> dict[int, list[tuple[float, float]]]:
+    """By repetition count: (claimed epsilon, bits that keep one guess at `probability` or less), where finite."""
+    found: dict[int, list[tuple[float, float]]] = {}
+    for cell in cells:
+        for count in sorted({row.repetitions for a in cell.attacks for row in a.extraction if row.repetitions}):
+            if not cell.claim.is_control:
+                bits = required_bits(allowed_by(cell.claim, count), probability)
+                found.setdefault(count, []).append((cell.claim.epsilon, bits))
+    return {count: [p for p in points if math.isfinite(p[1])] for count, points in sorted(found.items())}
 
 
 def roc(scores: Scores, centre: bool = True) -> tuple[Floats, Floats] | None:

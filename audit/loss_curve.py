@@ -104,10 +104,10 @@ def curve_of(mechanism: DPSGD, copies: int = 1, adjacency: str = ADD_OR_REMOVE_O
         assert isinstance(single, LossCurve)
         return RepeatedCurve(single, copies)
     interval = LOSS_INTERVAL / max(1.0, math.sqrt(total / 100))
-    return _polygon(loss_distribution(mechanism, adjacency, interval))
+    return polygon(loss_distribution(mechanism, adjacency, interval))
 
 
-def _polygon(distribution: pld.PrivacyLossDistribution) -> LossCurve:
+def polygon(distribution: pld.PrivacyLossDistribution) -> LossCurve:
     """The rates of "privacy loss at least l" for every l: the corners of the trade-off curve (Neyman, Pearson)."""
     pmf = distribution._pmf_remove.to_dense_pmf()
     inside = np.asarray(pmf._probs, dtype=np.float64)[::-1]

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
 from attacks.scores import Scores
+from audit.claim import Claim
 from audit.results import Extraction, Interval
+from audit.secret_bits import allowed_by
 from canaries.randomness import generator
 
 RESAMPLES = 200
@@ -79,7 +81,7 @@ def association_p_value(scores: Scores) -> float:
     return float(norm.sf(statistic / math.sqrt(variance))) if variance > 0 else 1.0
 
 
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, trials: float, confidence: float = 0.95) -> Interval:
     """A proportion with Wilson's (1927) score interval; NaN for no trials.
 
     >>> interval = wilson(0, 10)
@@ -93,37 +95,90 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
     # At the ends the limits are 0 and 1 exactly, which rounding must not hide: a budget of 0 is held against them.
-    low, high = centre - half if successes else 0.0, centre + half if successes < trials else 1.0
+    low, high = centre - half if successes > 0 else 0.0, centre + half if successes < trials else 1.0
     return Interval(p, max(0.0, low), min(1.0, high))
 
 
-def extraction(scores: Scores) -> tuple[Extraction, ...]:
-    """How secrets fared, by repetition count; never inserted ones, if any, come first as 0 repetitions.
+def extraction(scores: Scores, seed: int = 0, claim: Claim | None = None) -> tuple[Extraction, ...]:
+    """How secrets fared, by repetition count and length; never inserted ones, if any, come first as 0 repetitions.
 
-    Intervals take each secret of each model for a trial of its own; models that share secrets make them too narrow.
+    Intervals are Wilson's at the number of independent trials that the pairs are worth, see `clustered_rate`.
     """
     if "extracted" not in scores.evidence:
         return ()
     groups: list[Extraction] = []
-    if scores.reference.any():
-        reference = scores.select(scores.reference)
-        groups.append(_group(0, reference, np.ones_like(reference.member)))
-    planted = scores.select(~scores.reference)
-    for repetitions in np.unique(planted.repetitions):
-        some = planted.select(planted.repetitions == repetitions)
-        groups.append(_group(int(repetitions), some, some.member))
+    for inserted in (False, True):
+        some = scores.select(scores.reference ^ inserted)
+        keys = {(int(r) if inserted else 0, float(k)) for r, k in zip(some.repetitions, some.space, strict=True)}
+        for repetitions, space in sorted(keys):
+            mine = (some.space == space) & ((some.repetitions == repetitions) | (not inserted))
+            groups.append(_group(repetitions, some.select(mine), seed, claim))
     return tuple(groups)
 
 
-def _group(repetitions: int, scores: Scores, counted: NDArray[np.bool_]) -> Extraction:
-    extracted = scores.evidence["extracted"].astype(bool)[counted]
-    exposure = scores.evidence["exposure"].astype(np.float64)[counted]
-    value = auc(scores.centred().score, scores.member) if repetitions else math.nan
+def clustered_rate(
+    success: NDArray[np.bool_], models: NDArray[np.int64], secrets: NDArray[np.int64], confidence: float = 0.95
+) -> Interval:
+    """A share of pairs (model, secret), with Wilson's interval at their effective number of independent trials.
+
+    Pairs of one model share its training, and pairs with one secret its luck. The effective number is the number of
+    pairs over the larger design effect of the two clusterings, each the variance of the share with clusters as units
+    over that of independent trials, 1 at least (Rao, Scott 1992, "A simple method for the analysis of clustered binary
+    data"). Where the pairs are all alike no variance can be estimated: each secret then counts once, however many
+    models hold it, and what one model's secrets have in common is not allowed for.
+
+    Args:
+        success: bool[pairs].
+        models: int64[pairs], the model of each.
+        secrets: int64[pairs], equal where the secret is the same.
+        confidence: of the interval.
+    """
+    n = len(success)
+    if n == 0:
+        return Interval(math.nan, 0.0, 1.0)
+    rate = float(success.mean())
+    if rate in (0.0, 1.0):
+        effect = n / len(np.unique(secrets))
+    else:
+        effect = max(1.0, *(_variance(success, of) / (rate * (1 - rate) / n) for of in (models, secrets)))
+    trials = max(1.0, n / effect)
+    return wilson(rate * trials, trials, confidence)
+
+
+def _variance(success: NDArray[np.bool_], cluster: NDArray[np.int64]) -> float:
+    """Variance of the mean of `success` with whole clusters as units; 0 for one cluster, which shows none."""
+    _, label = np.unique(cluster, return_inverse=True)
+    count = int(label.max()) + 1
+    if count < 2:
+        return 0.0
+    residuals = np.bincount(label, success - success.mean())
+    return float(count / (count - 1) * (residuals**2).sum() / len(success) ** 2)
+
+
+def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> Extraction:
+    counted = scores.member if repetitions else np.ones_like(scores.member)
+    models, columns = np.nonzero(counted)
+    secrets = scores.secret_numbers[models, columns]
+
+    def share(name: str) -> Interval:
+        return clustered_rate(scores.evidence[name][models, columns].astype(bool), models, secrets)
+
+    def mean(name: str) -> float:
+        if name not in scores.evidence or not len(models):
+            return math.nan
+        return float(np.asarray(scores.evidence[name], dtype=np.float64)[models, columns].mean())
+
+    looked = auc_interval(scores, seed) if repetitions else Interval(math.nan, math.nan, math.nan)
+    space = float(scores.space.max())
     return Extraction(
         repetitions=repetitions,
-        secrets=int(counted.sum()),
-        rate=wilson(int(extracted.sum()), int(counted.sum())),
-        exposure=float(exposure.mean()) if exposure.size else math.nan,
-        exposure_max=float(np.log2(scores.space.max())),
-        auc=None if math.isnan(value) else value,
+        secrets=len(models),
+        rate=share("extracted"),
+        exposure=mean("exposure"),
+        exposure_max=math.log2(space),
+        auc=None if math.isnan(looked.value) else looked.value,
+        auc_interval=None if math.isnan(looked.value) else looked,
+        top=tuple((k, share(f"top_{k}")) for k in sorted(int(n[4:]) for n in scores.evidence if n.startswith("top_"))),
+        exact=mean("exact") if "exact" in scores.evidence else 1.0,
+        allowed=allowed_by(claim, repetitions)(1 / space) if repetitions and claim and not claim.is_control else None,
     )

@@ -62,16 +62,21 @@ class AuditWork:
     Attributes:
         plan: the experiment's table.
         dataset: what it trains on.
-        canaries: what is planted.
+        sets: what is planted; model i gets set i modulo their number.
         attack_seed: the seed of every attack.
         cells: one for each epsilon.
     """
 
     plan: AuditPlan
     dataset: Dataset
-    canaries: CanarySet
+    sets: tuple[CanarySet, ...]
     attack_seed: int
     cells: tuple[CellPlan, ...]
+
+    def digest(self) -> str:
+        """SHA-256 of all sets of canaries."""
+        digests = [canaries.digest() for canaries in self.sets]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def plan(experiment: Experiment, announce: Callable[[str], None] = lambda _: None) -> tuple[AuditWork, ...]:
@@ -105,19 +110,23 @@ def audit_work(
     design = audit.canaries
     initial = _initial_model(audit, dataset) if design.design.needs_initial_model else None
     each = design.records_per_user
-    canaries = design.design.make(
-        dataset, each * design.count, generator(seed, "canaries"), each * design.references, initial
-    )
-    canaries = as_neighbours(canaries, design.neighbours, dataset, generator(seed, "substitutes"))
-    if each > 1 or design.protects == "user":
-        canaries = owned(canaries, each, design.protects)
-    audit.trainer.with_noise(0.0).check(dataset, canaries)
+    sets = []
+    for i in range(min(design.sets, audit.models)):
+        path = [i] if i else []
+        canaries = design.design.make(
+            dataset, each * design.count, generator(seed, "canaries", *path), each * design.references, initial
+        )
+        canaries = as_neighbours(canaries, design.neighbours, dataset, generator(seed, "substitutes", *path))
+        if each > 1 or design.protects == "user":
+            canaries = owned(canaries, each, design.protects)
+        audit.trainer.with_noise(0.0).check(dataset, canaries)
+        sets.append(canaries)
     root, cells = derive_seed(seed, *branch) if branch else seed, []
     for epsilon in only or experiment.all_epsilons:
         announce(f"{audit.name}: accounting for epsilon {epsilon:g}")
-        cells.append(_cell(experiment, audit, dataset, canaries, epsilon, derive_seed(root, f"epsilon {epsilon!r}")))
-    _check_estimators(audit, canaries, cells[0].inclusion)
-    return AuditWork(audit, dataset, canaries, derive_seed(seed, "attacks"), tuple(cells))
+        cells.append(_cell(experiment, audit, dataset, tuple(sets), epsilon, derive_seed(root, f"epsilon {epsilon!r}")))
+    _check_estimators(audit, sets[0], cells[0].inclusion)
+    return AuditWork(audit, dataset, tuple(sets), derive_seed(seed, "attacks"), tuple(cells))
 
 
 def _initial_model(audit: AuditPlan, dataset: Dataset) -> InitialModel | None:
@@ -132,7 +141,7 @@ def _initial_model(audit: AuditPlan, dataset: Dataset) -> InitialModel | None:
 def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusion) -> None:
     """Refuse an estimator that can use the scores of no attack, before anything is trained."""
     shape = inclusion.member.shape
-    nothing = {"guessed": np.zeros(shape, dtype=bool), "reconstructed": np.zeros(shape, dtype=bool)}
+    nothing = {name: np.zeros(shape) for name in ("guessed", "reconstructed", "exposure")}
     for estimator in audit.estimators:
         if estimator.only_for not in (None, audit.canaries.neighbours):
             raise InputError(
@@ -149,24 +158,25 @@ def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusio
 
 
 def _cell(
-    experiment: Experiment, audit: AuditPlan, dataset: Dataset, canaries: CanarySet, epsilon: float, seed: int
+    experiment: Experiment, audit: AuditPlan, dataset: Dataset, sets: tuple[CanarySet, ...], epsilon: float, seed: int
 ) -> CellPlan:
-    unit = "text" if audit.data.kind == "text" else audit.canaries.protects
+    unit = audit.data.privacy_unit if audit.canaries.protects == "record" else audit.canaries.protects
     trainer, claim = _claim(experiment, audit.trainer, epsilon, unit, audit.canaries.neighbours)
-    inclusion = Inclusion.draw(canaries, audit.models, audit.canaries.randomise, derive_seed(seed, "coins"))
+    inclusion = Inclusion.draw(sets[0], audit.models, audit.canaries.randomise, derive_seed(seed, "coins"))
     seeds = tuple(derive_seed(seed, "model", i) for i in range(audit.models))
     common = {
         "schema": SCHEMA_VERSION,
         "data": dataset.digest(),
-        "canaries": canaries.digest(),
         "trainer": registry.identity(trainer),
         "attacks": [registry.identity(attack) for attack in audit.attacks],
         "attack seed": derive_seed(derive_seed(experiment.seed, audit.name), "attacks"),
     }
     if outside := trainer.outside():
         common["outside"] = outside
+    digests = [canaries.digest() for canaries in sets]
     units = tuple(
-        _key(common | {"member": inclusion.member[i].tolist(), "seed": seeds[i]}) for i in range(audit.models)
+        _key(common | {"canaries": digests[i % len(sets)], "member": inclusion.member[i].tolist(), "seed": seeds[i]})
+        for i in range(audit.models)
     )
     return CellPlan(audit.name, claim, trainer, inclusion, seeds, units)
 

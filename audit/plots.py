@@ -18,20 +18,33 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from attacks.scores import Scores
 from audit import curves
+from audit.claim import Claim
 from audit.curves import EpsilonAxis
 from audit.formatting import one_line, setting, upper
-from audit.results import Extraction, Interval, RunResult
+from audit.results import CellResult, Extraction, Interval, RunResult
+from audit.secret_bits import allowed_by
 from audit.themes import LIGHT, Theme, style
+from audit.utility import UNIGRAM
 
 MARKERS = "osD^vP"
 CEILING = "largest bound this sample size could have shown"
 CLAIM = "the claim"
 REFUTED = "above the claim: refuted"
+ALLOWED = "most that the claim allows one guess"
+CONTROL = "without noise, same learning rate"
+HELD = "bits of the secrets here"
 
 
 def figures(result: RunResult, theme: Theme = LIGHT) -> dict[str, Figure]:
-    """Every plot that has something to show, by name: bounds, extraction, roc, utility."""
-    makers = {"bounds": bounds, "extraction": extraction, "roc": roc, "utility": utility}
+    """Every plot that has something to show, by name: bounds, extraction, secrets, bits, roc, utility."""
+    makers = {
+        "bounds": bounds,
+        "extraction": extraction,
+        "secrets": secrets,
+        "bits": bits,
+        "roc": roc,
+        "utility": utility,
+    }
     drawn = {name: make(result, theme) for name, make in makers.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
@@ -94,6 +107,114 @@ def extraction(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
     return figure
 
 
+def secrets(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
+    """Top-1 and top-k extraction and membership AUC on one epsilon axis; a panel for each attack and repetition count.
+
+    None where no attack looks at the k likeliest values.
+    """
+    panels = [
+        (f"{name} · {attack}: " + _records(count), curves.epsilons(cells), points)
+        for name, cells in curves.pipelines(result).items()
+        for attack, series in curves.extraction_series(cells).items()
+        for count, points in series.items()
+        if count and any(row.top for _, row in points)
+    ]
+    if not panels:
+        return None
+    with mpl.rc_context(style(theme)):
+        figure, axes = _panels(len(panels), width=3.9, height=3.3, columns=4)
+        for ax, (name, epsilons, points) in zip(axes, panels, strict=True):
+            _secrets_panel(ax, EpsilonAxis(epsilons), points, theme)
+            ax.set_title(one_line(name), size=9)
+        _legend(figure, axes, columns=5, last=(ALLOWED, CONTROL))
+    return figure
+
+
+def _records(count: int) -> str:
+    return f"{count} record" + ("s" if count > 1 else "")
+
+
+def _secrets_panel(ax: Axes, axis: EpsilonAxis, points: Sequence[tuple[float, Extraction]], theme: Theme) -> None:
+    lines = {f"top-{k} extraction": [(e, dict(row.top)[k]) for e, row in points] for k, _ in points[0][1].top}
+    lines["membership AUC"] = [(e, row.auc_interval) for e, row in points if row.auc_interval]
+    for i, (label, found) in enumerate(lines.items()):
+        look: dict[str, Any] = {"color": theme.series[i % len(theme.series)], "marker": MARKERS[i], "label": label}
+        if found:
+            _intervals(ax, axis, found, shift=0.12 * (i - 1), **look)
+            if math.isinf(found[-1][0]):
+                ax.axhline(found[-1][1].value, color=look["color"], lw=0.9, ls=(0, (5, 3)), zorder=1, label="_control")
+    ax.plot([], [], color=theme.muted, lw=0.9, ls=(0, (5, 3)), label=CONTROL)
+    allowed = [(e, row.allowed) for e, row in points if row.allowed is not None]
+    if allowed:
+        ax.plot(*axis.line(allowed), color=theme.ink, lw=1.2, ls=(0, (1, 1.4)), label=ALLOWED, zorder=2)
+    ax.set_ylim(-0.02, 1.03)
+    _epsilon_axis(ax, axis, theme)
+    ax.set_ylabel("share of secrets; AUC")
+
+
+def bits(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
+    """Bits that a secret needs by the claim alone; and extraction against bits, where secrets differ in length."""
+    needed = {
+        name: (cells, found)
+        for name, cells in curves.pipelines(result).items()
+        if any((found := curves.bits_needed(cells)).values())
+    }
+    measured = {
+        (name, *key): (cells, found)
+        for name, cells in curves.pipelines(result).items()
+        for key, found in curves.length_series(cells).items()
+    }
+    if not needed and not measured:
+        return None
+    with mpl.rc_context(style(theme)):
+        figure, axes = _panels(len(needed) + len(measured), width=4.2, height=3.4)
+        for ax, (name, (cells, counts)) in zip(axes, needed.items(), strict=False):
+            _needed_panel(ax, EpsilonAxis(e for e in curves.epsilons(cells) if math.isfinite(e)), counts, cells, theme)
+            ax.set_title(one_line(name))
+        for ax, ((name, attack, count), (cells, rows)) in zip(axes[len(needed) :], measured.items(), strict=True):
+            _length_panel(ax, {c.claim.epsilon: c.claim for c in cells}, count, rows, theme)
+            ax.set_title(one_line(f"{name} · {attack}: {_records(count)}"))
+        _legend(figure, axes, columns=5, last=(HELD, ALLOWED))
+    return figure
+
+
+def _needed_panel(
+    ax: Axes,
+    axis: EpsilonAxis,
+    counts: dict[int, list[tuple[float, float]]],
+    cells: Iterable[CellResult],
+    theme: Theme,
+) -> None:
+    colours = _ordered(list(counts), theme)
+    for i, (count, points) in enumerate(counts.items()):
+        ax.plot(*axis.line(points), color=colours[count], marker=MARKERS[i % len(MARKERS)], label=_records(count))
+    for held in sorted({row.exposure_max for c in cells for a in c.attacks for row in a.extraction}):
+        ax.axhline(held, color=theme.ink, lw=1, ls=(0, (1, 1.4)), label=HELD, zorder=1)
+    ax.set_yscale("log", base=2)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: setting(y)))
+    _epsilon_axis(ax, axis, theme)
+    ax.set_ylabel("bits so that one guess is ≤ 1%")
+
+
+def _length_panel(
+    ax: Axes, claims: dict[float, Claim], count: int, rows: dict[float, list[Extraction]], theme: Theme
+) -> None:
+    colours = _ordered(list(rows), theme)
+    for i, (epsilon, found) in enumerate(rows.items()):
+        label = f"ε = {setting(epsilon)}" + (" (no noise)" if math.isinf(epsilon) else "")
+        places = [row.exposure_max for row in found]
+        ax.plot(places, [row.rate.value for row in found], color=colours[epsilon], marker=MARKERS[i % 6], label=label)
+        ax.vlines(places, [r.rate.low for r in found], [r.rate.high for r in found], color=colours[epsilon], lw=1.2)
+        if math.isfinite(epsilon):
+            allowed = allowed_by(claims[epsilon], count)
+            grid = np.linspace(min(places), max(places), 40)
+            ax.plot(grid, [allowed(2.0**-x) for x in grid], color=colours[epsilon], ls=(0, (1, 1.4)), label="_allowed")
+    ax.plot([], [], color=theme.ink, ls=(0, (1, 1.4)), label=ALLOWED)
+    ax.set_ylim(-0.02, 1.03)
+    ax.set_xlabel("bits of the secret")
+    ax.set_ylabel("share extracted")
+
+
 def roc(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
     """ROC on log axes; a panel for each attack, a curve for each epsilon. None where no attack has both sides."""
     panels = {
@@ -130,7 +251,7 @@ def compare_rocs(panels: Mapping[str, Mapping[str, Scores]], centre: bool = True
     """TPR against FPR on log axes; a panel for each name, in it a curve for each attack's scores."""
     floor = min(curves.smallest_rate(scores) for shown in panels.values() for scores in shown.values()) / 1.5
     with mpl.rc_context(style(theme)):
-        figure, axes = _panels(len(panels), width=4.6, height=4.2)
+        figure, axes = _panels(len(panels), width=4.6, height=4.6)
         names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
         for ax, (title, shown) in zip(axes, panels.items(), strict=True):
             ax.plot([floor, 1], [floor, 1], color=theme.muted, lw=1, ls=(0, (4, 3)), label="random guess")
@@ -156,7 +277,7 @@ def utility(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
     panels = [
         (name, cells, key)
         for name, cells in curves.pipelines(result).items()
-        for key in dict.fromkeys(key for cell in cells for key in cell.utility)
+        for key in dict.fromkeys(key for cell in cells for key in cell.utility if key != UNIGRAM)
     ]
     if not panels:
         return None
@@ -166,6 +287,10 @@ def utility(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
             points = [(c.claim.epsilon, c.utility[key]) for c in cells if key in c.utility]
             axis = EpsilonAxis(curves.epsilons(cells))
             _intervals(ax, axis, points, color=theme.series[0], marker="o", label="mean, with range over models")
+            if key.startswith("test loss") and UNIGRAM in cells[0].utility:
+                ax.axhline(
+                    cells[0].utility[UNIGRAM].value, color=theme.muted, ls=(0, (6, 2, 1, 2)), lw=1, label=UNIGRAM
+                )
             _epsilon_axis(ax, axis, theme)
             ax.set_ylabel(one_line(key))
             ax.set_title(one_line(name))

@@ -56,15 +56,20 @@ class Interval:
 
 @dataclass(frozen=True)
 class Extraction:
-    """How secrets of one repetition count fared. Members only, unless `repetitions` is 0 (never inserted).
+    """How secrets of one repetition count and length fared. Members only, unless `repetitions` is 0 (never inserted).
 
     Attributes:
-        repetitions: copies inserted; 0 stands for the secrets that were never inserted.
+        repetitions: records that hold the secret; 0 stands for the secrets that were never inserted.
         secrets: how many (model, secret) pairs.
-        rate: share decoded exactly, with its Wilson 95% interval.
-        exposure: mean exposure in bits (Carlini 2019).
+        rate: share extracted exactly, with its 95% interval: Wilson's, for as many trials as the pairs are worth.
+        exposure: mean exposure in bits (Carlini 2019); NaN for attacks that do not rank.
         exposure_max: log2 of the number of possible secrets.
         auc: membership AUC of these secrets against those whose coin left them out, where both exist.
+        auc_interval: the same with its 95% bootstrap interval over models.
+        top: (k, share among the k likeliest values) for each k that the attack looks at, with intervals as `rate`.
+        exact: share of pairs whose rank was counted; of the others it was estimated.
+        allowed: the largest probability of guessing such a secret at once that the cell's claim allows; None for
+            secrets that were never inserted, and where nothing is claimed.
     """
 
     repetitions: int
@@ -73,6 +78,10 @@ class Extraction:
     exposure: float
     exposure_max: float
     auc: float | None
+    auc_interval: Interval | None = None
+    top: tuple[tuple[int, Interval], ...] = ()
+    exact: float = 1.0
+    allowed: float | None = None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ class Block:
     cell: CellPlan
     dataset: Dataset
     canaries: CanarySet
+    secret_set: int
     attacks: tuple[Attack, ...]
     attack_seed: int
     models: tuple[int, ...]
@@ -118,7 +119,7 @@ def sweep(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
             "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
-            "digests": {w.plan.name: {"data": w.dataset.digest(), "canaries": w.canaries.digest()} for w in work},
+            "digests": {w.plan.name: {"data": w.dataset.digest(), "canaries": w.digest()} for w in work},
             "cells": manifest_cells(work),
             "look": look,
             "pilots": chosen,
@@ -155,10 +156,12 @@ def _blocks(work: tuple[AuditWork, ...], run: RunDirectory, speed: Speed) -> Ite
         for cell in w.cells:
             missing = [i for i, unit in enumerate(cell.units) if not run.is_done(cell.audit, unit)]
             size = cell.trainer.block
-            for start in range(0, len(missing), size):
-                models = tuple(missing[start : start + size])
-                block = Block(cell, w.dataset, w.canaries, w.plan.attacks, w.attack_seed, models, speed)
-                ranked.append((start / len(missing), len(ranked), block))
+            for number, canaries in enumerate(w.sets):
+                mine = [i for i in missing if i % len(w.sets) == number]
+                for start in range(0, len(mine), size):
+                    models = tuple(mine[start : start + size])
+                    block = Block(cell, w.dataset, canaries, number, w.plan.attacks, w.attack_seed, models, speed)
+                    ranked.append((missing.index(models[0]) / len(missing), len(ranked), block))
     yield from (block for _, _, block in sorted(ranked, key=lambda item: item[:2]))
 
 
@@ -228,6 +231,7 @@ def _frame(attack: str, scores: Scores, block: Block) -> pd.DataFrame:
     frame.insert(0, "audit", block.cell.audit)
     frame.insert(1, "epsilon", block.cell.claim.epsilon)
     frame.insert(2, "attack", attack)
+    frame["secret_set"] = block.secret_set
     return frame
 
 

@@ -30,7 +30,8 @@ class Secrets(CanaryDesign):
         template: the text: {name} (random letters) or {person} (a synthetic name in lower case, by the extra `faker`)
             once, and after it the secret: {secret}, or typed slots: {digits:n}, {letters:n}, {words:n} of a list of 64,
             {card:n} with Luhn's check digit, {email:n} at a reserved domain; text between them belongs to the secret.
-        digits: how many random digits {secret} has.
+        digits: how many random digits {secret} has; of several counts, canaries cycle through them, each count for as
+            many canaries as there are repetition counts.
         repetitions: records to insert; canaries cycle through these counts, references too.
         name_letters: how many random lower-case letters {name} has.
         per_record: how often the text stands in each record, one after the other: copies of one record are protected
@@ -38,7 +39,7 @@ class Secrets(CanaryDesign):
     """
 
     template: str = "the access code of {name} is {secret}."
-    digits: int = 6
+    digits: int | tuple[int, ...] = 6
     repetitions: tuple[int, ...] = (1, 16)
     name_letters: int = 6
     per_record: int = 1
@@ -47,9 +48,12 @@ class Secrets(CanaryDesign):
     kind: ClassVar[Literal["array", "text"]] = "text"
 
     def __post_init__(self) -> None:
-        for label, value, most in (("digits", self.digits, 18), ("name_letters", self.name_letters, 64)):
-            if not 1 <= value <= most:
-                raise InputError(f"Expected {label} in [1, {most}], got {label} = {value}.")
+        if not isinstance(self.digits, int):
+            object.__setattr__(self, "digits", tuple(self.digits))
+        if not self._lengths or not all(1 <= length <= 18 for length in self._lengths):
+            raise InputError(f"Expected digits in [1, 18], got digits = {self.digits}.")
+        if not 1 <= self.name_letters <= 64:
+            raise InputError(f"Expected name_letters in [1, 64], got name_letters = {self.name_letters}.")
         if self.per_record < 1:
             raise InputError(f"Expected per_record >= 1, got per_record = {self.per_record}.")
         object.__setattr__(self, "repetitions", tuple(self.repetitions))
@@ -57,12 +61,16 @@ class Secrets(CanaryDesign):
             raise InputError(
                 f"Expected one or more repetition counts, each >= 1, got repetitions = {self.repetitions}."
             )
-        self._parts()
+        self._parts(self._lengths[0])
+
+    @property
+    def _lengths(self) -> tuple[int, ...]:
+        return (self.digits,) if isinstance(self.digits, int) else self.digits
 
     @property
     def space(self) -> Space:
-        """All values that a secret of this design may have."""
-        return space_of(self._parts()[1])
+        """All values that a secret of this design may have, of the first of several lengths."""
+        return space_of(self._parts(self._lengths[0])[1])
 
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[TextRecords, tuple[Secret, ...]]:
         """`count` texts and the secrets in them; names are distinct, secrets independent.
@@ -70,22 +78,23 @@ class Secrets(CanaryDesign):
         Raises:
             InputError: if there are fewer names than canaries, or {person} is asked for without `faker`.
         """
-        before, form, after = self._parts()
-        space = space_of(form)
-        kind = next(kind for kind in NAMES if f"{{{kind}}}" in before)
+        kind = "name" if "{name}" in self.template else "person"
         names = self._names(count, rng) if kind == "name" else _people(count, rng)
-        alphabet = space.alphabet
-        secrets = tuple(
-            Secret(before.replace(f"{{{kind}}}", name), value, after, alphabet, form)
-            for name, value in zip(names, space.draw(count, rng), strict=True)
-        )
+        place = np.arange(count) // len(self.repetitions) % len(self._lengths)
+        found: dict[int, Secret] = {}
+        for which, length in enumerate(self._lengths):
+            before, form, after = self._parts(length)
+            space, mine = space_of(form), np.flatnonzero(place == which)
+            for i, value in zip(mine.tolist(), space.draw(len(mine), rng), strict=True):
+                found[i] = Secret(before.replace(f"{{{kind}}}", names[i]), value, after, space.alphabet, form)
+        secrets = tuple(found[i] for i in range(count))
         return TextRecords(tuple(" ".join([s.text] * self.per_record) for s in secrets)), secrets
 
     def copies(self, count: int) -> NDArray[np.int64]:
         """int64[count]: the repetition counts, over and over."""
         return np.resize(np.array(self.repetitions, dtype=np.int64), count)
 
-    def _parts(self) -> tuple[str, str, str]:
+    def _parts(self, digits: int) -> tuple[str, str, str]:
         """What comes before the secret (with the name's slot), the secret's format, and what comes after.
 
         Raises:
@@ -99,7 +108,7 @@ class Secrets(CanaryDesign):
                 raise InputError("the name or the secret is missing, or out of order")
             slot = f"{{{fields[0]}}}"
             head, tail = self.template.split(slot)
-            tail = tail.replace("{secret}", f"{{digits:{self.digits}}}")
+            tail = tail.replace("{secret}", f"{{digits:{digits}}}")
             start, end = tail.index("{"), tail.rindex("}") + 1
             space_of(tail[start:end])
         except InputError as error:

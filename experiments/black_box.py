@@ -20,7 +20,7 @@ import argparse
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -106,22 +106,34 @@ class Setting:
         return trainer.with_noise(noise_multiplier(self.epsilon, DELTA, 1.0, self.steps))
 
 
-def settings() -> Iterator[Setting]:
+def settings() -> list[Setting]:
     """All of them, the most wanted first."""
+    return list(dict.fromkeys(_wanted()))
+
+
+def _wanted() -> Iterator[Setting]:
     epsilons, repeats = (10.0, 8.0, 4.0), range(5)
-    yield from (Setting("digits", epsilon, repeat=repeat) for repeat in repeats for epsilon in epsilons)
-    yield from (Setting("mnist", epsilon) for epsilon in epsilons)
-    yield from (Setting("digits", 10.0, case) for case in ("scratch", "natural", "mislabelled"))
-    yield from (Setting("digits", 10.0, learning_rate=rate) for rate in (5.0, 10.0, 20.0))
-    yield from (Setting("digits", 10.0, "scratch", learning_rate=rate) for rate in (5.0, 10.0))
-    yield Setting("fashion", 10.0)
-    yield from (Setting("mnist", 10.0, case, models=250) for case in ("scratch", "natural", "mislabelled"))
-    yield Setting("digits", 10.0, model="softmax", learning_rate=4.0, max_grad_norm=0.5)
-    yield Setting("digits", 10.0, steps=100, learning_rate=1.0, models=250)
-    yield from (Setting("fashion", epsilon) for epsilon in epsilons[1:])
-    yield from (Setting("mnist", epsilon, repeat=repeat) for repeat in repeats[1:] for epsilon in epsilons)
-    yield from (Setting("mnist", 10.0, learning_rate=rate, models=250) for rate in (5.0, 10.0, 20.0))
-    yield from (Setting("fashion", epsilon, repeat=repeat) for repeat in repeats[1:] for epsilon in epsilons)
+    average = ("scratch", "natural", "mislabelled")
+    yield from (Setting("digits", epsilon, repeat=repeat) for repeat in range(3) for epsilon in epsilons)
+    yield from (Setting("mnist", epsilon, models=100) for epsilon in epsilons)
+    yield from (Setting("digits", 10.0, case, models=100) for case in average)
+    yield from (Setting("digits", 10.0, learning_rate=rate, models=100) for rate in (5.0, 10.0, 20.0))
+    yield from (Setting("digits", 10.0, "scratch", learning_rate=rate, models=100) for rate in (5.0, 10.0))
+    softmax = Setting("digits", 8.0, model="softmax", learning_rate=4.0, max_grad_norm=0.5)
+    yield from (replace(softmax, epsilon=epsilon) for epsilon in (8.0, 4.0, 10.0))
+    yield from (Setting("fashion", epsilon, models=100) for epsilon in epsilons)
+    yield from (replace(softmax, repeat=repeat) for repeat in repeats[1:])
+    yield Setting("digits", 4.0, repeat=3)
+    yield Setting("mnist", 10.0)
+    yield from (Setting("digits", epsilon, repeat=repeat) for repeat in repeats[3:] for epsilon in epsilons)
+    yield from (Setting("mnist", epsilon, repeat=repeat, models=100) for repeat in repeats[1:] for epsilon in epsilons)
+    yield from (Setting("mnist", 10.0, case, models=100) for case in average)
+    yield from (replace(softmax, epsilon=epsilon, repeat=repeat) for repeat in repeats[1:] for epsilon in (10.0, 4.0))
+    yield Setting("digits", 10.0, steps=100, learning_rate=1.0, models=100)
+    yield from (Setting("mnist", 10.0, learning_rate=rate, models=100) for rate in (5.0, 10.0, 20.0))
+    for repeat in repeats:
+        for data in ("mnist", "fashion"):
+            yield from (Setting(data, epsilon, repeat=repeat) for epsilon in epsilons)
 
 
 def audit(setting: Setting, source: DatasetSource, out: Path) -> None:

@@ -34,6 +34,7 @@ FEW = (LiRA(), LiRAOffline(), BayesianLiRA(), RMIA(), RMIAOffline())
 MANY = (*FEW, LiRA(variance="per-example"), LiRAOffline(variance="per-example"), CalibratedLoss(), ReferenceModels())
 COUNTS = (1, 2, 4, 8)
 FPRS = (0.001, 0.01)
+WORST = 50
 
 
 def signals(attack: Attack, probabilities: NDArray[np.float64], records: CanarySet, coins: Inclusion) -> Scores:
@@ -78,19 +79,20 @@ def write_report(
             rows[-1] |= {f"tpr_at_{fpr}": tpr.value, f"tpr_at_{fpr}_low": tpr.low, f"tpr_at_{fpr}_high": tpr.high}
     table = pd.DataFrame(rows)
     table.to_csv(out / "membership.csv", index=False, float_format="%.5g")
-    risks = record_risks(signals(Confidence(), probabilities, records, coins), most=50)
+    risks = record_risks(signals(Confidence(), probabilities, records, coins), most=len(records))
+    visible = sum(risk.p_value <= 0.05 for risk in risks)
     worst = pd.DataFrame(
         [
             {"record": r.canary, "auc": r.auc.value, "auc_low": r.auc.low, "auc_high": r.auc.high,
              "advantage": r.advantage.value, "p_adjusted": r.p_value, "models_in": r.members,
              "models_out": r.non_members}
-            for r in risks
+            for r in risks[:WORST]
         ]
     )  # fmt: skip
     worst.to_csv(out / "membership-risk.csv", index=False, float_format="%.5g")
     (out / "membership.png").write_bytes(png(compare_rocs(_panels(found), centre=False)))
     cost = f"{cost}; the attacks took {time.perf_counter() - began:.0f} s. {platform.machine()}, one core"
-    (out / "membership.md").write_text(_markdown(table, worst, cost), encoding="utf-8")
+    (out / "membership.md").write_text(_markdown(table, worst, visible, cost), encoding="utf-8")
 
 
 def _panels(found: Mapping[tuple[str, str], Scores]) -> dict[str, dict[str, Scores]]:
@@ -102,7 +104,7 @@ def _panels(found: Mapping[tuple[str, str], Scores]) -> dict[str, dict[str, Scor
     return {"all other models known": every, "1 or 4 models of each side known": few}
 
 
-def _markdown(table: pd.DataFrame, worst: pd.DataFrame, cost: str) -> str:
+def _markdown(table: pd.DataFrame, worst: pd.DataFrame, visible: int, cost: str) -> str:
     lines = [
         "# Membership of ordinary records, without privacy",
         "",
@@ -128,8 +130,9 @@ def _markdown(table: pd.DataFrame, worst: pd.DataFrame, cost: str) -> str:
         "",
         "## Records most at risk",
         "",
-        "Each record's own AUC over all models; limits hold for all records together, p is adjusted for all (Holm). "
-        "The number is the record's position in the pool. More in [membership-risk.csv](membership-risk.csv).",
+        f"The membership of {visible:,} records can be told (p at most 0.05, adjusted for all records, Holm). Each "
+        "record's own AUC is over all models; limits hold for all records together. The number is its position "
+        "in the pool. More in [membership-risk.csv](membership-risk.csv).",
         "",
         "| record | AUC | adjusted p | models in, out |",
         "|---|---|---|---|",

@@ -27,6 +27,7 @@ def write_report(part: str, table: pd.DataFrame, out: Path, took: str) -> None:
     lines = ["# White-box audits", "", INTRODUCTION, ""]
     for name, found in there.items():
         took = (out / f"{FILES[name]}.txt").read_text(encoding="utf-8").strip()
+        took += f" Repeats: {found['repeat'].nunique()}." if "repeat" in found else ""
         lines += [f"## {TITLES[name]}", "", f"{took} Every row: [{FILES[name]}.csv]({FILES[name]}.csv).", ""]
         lines += [*_markdown(SUMMARIES[name](found)), ""]
     lines += ["![Bounds by part](white_box.png)", ""]
@@ -36,7 +37,8 @@ def write_report(part: str, table: pd.DataFrame, out: Path, took: str) -> None:
 
 INTRODUCTION = (
     "Made by `python -m experiments.white_box`, which says how. Bounds are 95% lower bounds on epsilon at delta 1e-5, "
-    "each by itself (those of the last table hold together); medians over repeats."
+    "each by itself (those of the last table hold together); medians over repeats. `bound` believes the claimed "
+    "sampling, so for the two pipelines that sample otherwise it is no bound, and the claim's p-value is what counts."
 )
 TITLES = {
     "one-run": "One run, epsilon 8 claimed, 20 full-batch steps",

@@ -3,13 +3,14 @@
 import copy
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from attacks.scores import Scores
-from audit.config import parse
+from audit.config import load, parse
 from audit.pilot import candidates, choose, separation
 from audit.plan import plan
 from audit.runs import load_result
@@ -163,3 +164,11 @@ def test_separation_is_that_of_two_normals():
 def test_bad_pilots(pilot, message):
     with pytest.raises(InputError, match=message):
         parse(table(pilot=pilot))
+
+
+def test_the_example_parses_and_pilots_four_designs():
+    experiment = load(Path(__file__).parent.parent / "experiments" / "worst_case.toml")
+    pilot = experiment.audits[0].pilot
+    assert pilot is not None
+    assert [design.name for design in pilot.designs] == ["blank", "hot-pixel", "mislabelled", "low-variance"]
+    assert all(design.needs_initial_model for design in pilot.designs)

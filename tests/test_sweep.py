@@ -227,7 +227,7 @@ def test_an_attack_s_setting_trains_anew(copied):
     assert run(tiny(**first), copied).done == 0
 
 
-@pytest.mark.parametrize("changes", [{"name": "renamed"}, {"estimators": ["one-run", "clopper-pearson"]}])
+@pytest.mark.parametrize("changes", [{"name": "renamed"}, {"estimators": ["one-run", "one-run-calibrated"]}])
 def test_what_defines_no_model_trains_nothing(copied, changes):
     assert run(tiny(**changes), copied).done == 0
 

@@ -29,7 +29,7 @@ class BestFirst(Attack):
 
     Evidence, each [models, canaries]:
         extracted, guessed: the secret is the first value.
-        top_<k>: it is among those found.
+        top_1, top_<k>: the same, and whether it is among those found.
         found: how many values were found, and so proven to be the likeliest; fewer than k where `nodes` ran out.
 
     The score is that of the whole record: see `record_score`.
@@ -73,8 +73,8 @@ class BestFirst(Attack):
                     first[model, column] = bool(found) and found[0] == value
                     among[model, column] = value in found
                     count[model, column] = len(found)
-        evidence = {"extracted": first, "guessed": first.copy(), f"top_{self.k}": among, "found": count}
-        return record_score(view, canaries), evidence
+        evidence = {"extracted": first, "guessed": first.copy(), "top_1": first.copy(), f"top_{self.k}": among}
+        return record_score(view, canaries), {**evidence, "found": count}
 
     def search(self, view: TextView, task: Task) -> list[list[list[Path]]]:
         """For each model and secret, the likeliest values in order, as tuples of tokens."""

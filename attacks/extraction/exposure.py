@@ -17,6 +17,9 @@ from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
 
+BITS = ("exposure", "exposure_cap", "exposure_floor")
+SEEN = ("exact", "extracted", "guessed", "top_1", "top_100")
+
 
 @dataclass(frozen=True)
 class Extraction(Attack):
@@ -31,11 +34,12 @@ class Extraction(Attack):
             Ties count as more likely: exposure is never overstated where its rank is exact.
         exact: the rank was counted. Where more than `width` branches of the tree were left at one length, it is
             estimated from `samples` draws, and held between what the search has proven from below and above.
-        exposure_cap: what the exposure is proven not to exceed; the exposure itself where the rank is exact.
+        exposure_cap, exposure_floor: what the exposure is proven not to exceed, and not to fall below; the exposure
+            itself where the rank is exact.
         extracted: greedy decoding from the prefix, over the model's whole alphabet, gives the secret exactly.
         guessed: the secret is the one most likely value of its space: a right k-ary guess, k = |R|. Never where the
             rank is estimated.
-        top_100: it is among the 100 most likely.
+        top_1, top_100: the same, and whether it is among the 100 most likely.
 
     The score is that of the whole record, name and secret: see `record_score`.
 
@@ -68,8 +72,8 @@ class Extraction(Attack):
         """
         text, groups = tasks(view, canaries, self.name)
         shape = (view.models, len(canaries))
-        evidence: dict[str, NDArray[Any]] = {name: np.zeros(shape) for name in ("exposure", "exposure_cap")}
-        evidence |= {name: np.zeros(shape, dtype=bool) for name in ("exact", "extracted", "guessed", "top_100")}
+        evidence: dict[str, NDArray[Any]] = {name: np.zeros(shape) for name in BITS}
+        evidence |= {name: np.zeros(shape, dtype=bool) for name in SEEN}
         for task in groups:
             truth, evidence["extracted"][:, task.columns] = task.truth(text)
             found = count_rivals(text, task, truth, self.width)
@@ -81,8 +85,10 @@ class Extraction(Attack):
             each = {
                 "exposure": space - np.log2(1 + rivals),
                 "exposure_cap": space - np.log2(1 + found.least),
+                "exposure_floor": space - np.log2(1 + found.most),
                 "exact": found.exact,
                 "guessed": found.most == 0,
+                "top_1": found.most == 0,
                 "top_100": 1 + rivals <= 100,
             }
             for name, array in each.items():

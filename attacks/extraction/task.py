@@ -106,13 +106,15 @@ def language(view: View, attack: str) -> TextView:
 
 
 def record_score(view: View, canaries: CanarySet) -> NDArray[np.float64]:
-    """float64[models, canaries]: log-probability of each whole record less the model's mean over all canaries, in nats.
+    """float64[models, canaries]: log-probability of each whole record, standardised in each model.
 
-    The record shows membership better than the value alone, for a model learns the name too; the mean makes models
-    comparable.
+    The record shows membership better than the value alone, for a model learns the name too. Models differ in level and
+    in spread, so each is taken from its median over all canaries, and over the distance from there down to the 16th
+    percentile: one standard deviation of those that were not learnt, whatever was learnt of the others.
     """
     record = -view.loss(canaries.records)
-    return record - record.mean(axis=1, keepdims=True)
+    low, middle = np.percentile(record, [16, 50], axis=1, keepdims=True)
+    return (record - middle) / np.where(middle - low > 1e-9, middle - low, 1.0)
 
 
 def ask(

@@ -6,6 +6,7 @@ from audit.estimators.calibrated_gaussian import CalibratedGaussian
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.clopper_pearson import ClopperPearson
 from audit.estimators.dkw import DKW
+from audit.estimators.exposure_rank import ExposureRank
 from audit.estimators.gaussian_dp import GaussianDP
 from audit.estimators.one_run import OneRun
 from audit.estimators.one_run_calibrated import OneRunCalibrated
@@ -20,6 +21,7 @@ __all__ = [
     "CalibratedGaussian",
     "CalibratedLossCurve",
     "ClopperPearson",
+    "ExposureRank",
     "GaussianDP",
     "OneRun",
     "OneRunCalibrated",

@@ -92,7 +92,7 @@ class SecretGuess(Estimator):
         kinds, kind = np.unique(
             np.stack([scores.repetitions, scores.space], axis=1)[columns], axis=0, return_inverse=True
         )
-        cluster = _clusters(models, columns, scores.member.shape)
+        cluster = clusters(models, scores.secret_numbers[models, columns])
         size = np.bincount(cluster)
         binomial = len(kinds) == 1 and size.max() == 1
         bet = self.bet if len(size) > 1 else 1.0
@@ -128,9 +128,10 @@ class SecretGuess(Estimator):
         return replace(scores, evidence={**scores.evidence, "guessed": scores.member.copy()})
 
 
-def _clusters(models: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
+def clusters(models: NDArray[np.intp], secrets: NDArray[np.int64]) -> NDArray[np.intp]:
     """For each pair of a model and a secret in it, the number of its cluster, counted from 0 without gaps."""
-    nodes = shape[0] + shape[1]
-    edges = csr_array((np.ones(len(models), dtype=np.int8), (models, shape[0] + columns)), shape=(nodes, nodes))
+    first = int(models.max()) + 1
+    nodes = first + int(secrets.max()) + 1
+    edges = csr_array((np.ones(len(models), dtype=np.int8), (models, first + secrets)), shape=(nodes, nodes))
     _, label = connected_components(edges, directed=False)
     return np.unique(np.asarray(label)[models], return_inverse=True)[1]

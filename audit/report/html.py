@@ -23,6 +23,8 @@ from audit.themes import DARK, LIGHT
 PLOT_TEXTS = {
     "bounds": "Empirical lower bound on epsilon against claimed epsilon, with the claim and the ceilings.",
     "extraction": "Extraction rate, exposure and membership AUC of secrets against claimed epsilon.",
+    "secrets": "Secrets extracted, at once and among 100, beside their membership AUC, against claimed epsilon.",
+    "bits": "Bits that a secret needs, and extraction against the bits that it has.",
     "roc": "ROC curves of every attack on logarithmic axes, one for each claimed epsilon.",
     "utility": "Utility of the models against claimed epsilon.",
 }

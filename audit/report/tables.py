@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from audit.bounds import Bound
 from audit.claim import Claim
-from audit.curves import epsilons, pipelines
+from audit.curves import epsilons, extraction_label, pipelines
 from audit.results import AttackResult, CellResult, Extraction, Interval, RecordRisk, RunResult, Verdict
 
 
@@ -262,7 +262,7 @@ def extraction_rows(result: RunResult) -> list[ExtractionRow]:
         ExtractionRow(
             name,
             cell.claim.epsilon,
-            attack.attack,
+            extraction_label(attack, found),
             found,
             found.repetitions * cell.claim.epsilon if found.repetitions else 0.0,
         )

@@ -118,7 +118,8 @@ def _extraction(rows: Sequence[ExtractionRow]) -> dict[str, dict[float, Text]]:
         copies = f"{row.found.repetitions} {'copy' if row.found.repetitions == 1 else 'copies'}"
         name = f"{row.attack}\n{copies if row.found.repetitions else 'never inserted'}"
         auc = "" if row.found.auc is None else f"\nAUC {number(row.found.auc)}"
-        text = Text(f"{percent(row.found.rate.value)} found\n{number(row.found.exposure)} bits{auc}")
+        bits = "" if math.isnan(row.found.exposure) else f"\n{number(row.found.exposure)} bits"
+        text = Text(f"{percent(row.found.rate.value)} found{bits}{auc}")
         found.setdefault(name, {})[row.epsilon] = text
     return found
 

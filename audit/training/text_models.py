@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from attacks.view import View, encode
+from attacks.view import BYTES, View, encode, in_bytes
 from audit.training.datasets.texts import ALPHABET
 from audit.training.language import LanguageModel, NGram, RecordLoss, language_view
 from audit.training.models import Architecture
@@ -20,18 +20,27 @@ from canaries.records import Records, TextRecords
 
 @dataclass(frozen=True)
 class CharacterModel(Architecture):
-    """An autoregressive model over characters.
+    """An autoregressive model over characters, or over bytes.
 
     Attributes:
-        length: the longest record in characters, and the divisor of its loss.
+        length: the longest record in tokens, and the divisor of its loss.
         alphabet: one character per token; records may hold no others.
+        tokens: "characters" of the alphabet, or "bytes" of UTF-8, which write any text.
     """
 
     kind = "text"
     length: int = 40
     alphabet: str = ALPHABET
+    tokens: Literal["characters", "bytes"] = "characters"
+
+    @property
+    def symbols(self) -> str:
+        """One character for each token, PAD excluded."""
+        return BYTES if self.tokens == "bytes" else self.alphabet
 
     def __post_init__(self) -> None:
+        if self.tokens not in ("characters", "bytes"):
+            raise InputError(f"Expected tokens 'characters' or 'bytes', got {self.tokens!r}.")
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, int) and value < 1:
@@ -47,10 +56,11 @@ class CharacterModel(Architecture):
         """
         if not isinstance(records, TextRecords):
             raise InputError(f"Model '{self.name}' learns from text records, got arrays.")
-        longest = max(records.texts, key=len, default="")
+        texts = [in_bytes(text) for text in records.texts] if self.tokens == "bytes" else records.texts
+        longest = max(texts, key=len, default="")
         if len(longest) > self.length:
-            raise InputError(f"Model '{self.name}' reads {self.length} characters a record, got {longest!r}.")
-        tokens = torch.from_numpy(encode(records.texts, self.alphabet, self.length))
+            raise InputError(f"Model '{self.name}' reads {self.length} {self.tokens} a record, got {longest!r}.")
+        tokens = torch.from_numpy(encode(records.texts, self.symbols, self.length))
         return tokens, tokens
 
     def criterion(self) -> nn.Module:
@@ -60,7 +70,7 @@ class CharacterModel(Architecture):
     def view(self, modules: Sequence[nn.Module], example: Records) -> View:
         """A view that answers log-probabilities of characters."""
         del example
-        return language_view(cast(Sequence[LanguageModel], modules), self.alphabet)
+        return language_view(cast(Sequence[LanguageModel], modules), self.symbols)
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class CharacterNGram(CharacterModel):
     def module(self, example: Records) -> nn.Module:
         """The network over this alphabet."""
         del example
-        return NGram(len(self.alphabet) + 1, self.context, self.embedding, self.hidden)
+        return NGram(len(self.symbols) + 1, self.context, self.embedding, self.hidden)
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class CharacterGRU(CharacterModel):
     def module(self, example: Records) -> nn.Module:
         """The network over this alphabet."""
         del example
-        return Recurrent(nn.GRU, len(self.alphabet) + 1, self.embedding, self.hidden, self.layers)
+        return Recurrent(nn.GRU, len(self.symbols) + 1, self.embedding, self.hidden, self.layers)
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ class CharacterLSTM(CharacterGRU):
     def module(self, example: Records) -> nn.Module:
         """The network over this alphabet."""
         del example
-        return Recurrent(nn.LSTM, len(self.alphabet) + 1, self.embedding, self.hidden, self.layers)
+        return Recurrent(nn.LSTM, len(self.symbols) + 1, self.embedding, self.hidden, self.layers)
 
 
 @dataclass(frozen=True)
@@ -143,4 +153,4 @@ class CharacterTransformer(CharacterModel):
     def module(self, example: Records) -> nn.Module:
         """The network over this alphabet."""
         del example
-        return Transformer(len(self.alphabet) + 1, self.length, self.width, self.heads, self.layers)
+        return Transformer(len(self.symbols) + 1, self.length, self.width, self.heads, self.layers)

@@ -173,13 +173,14 @@ def test_canaries_of_different_lengths_are_scored_as_if_alone() -> None:
             np.testing.assert_array_equal(evidence[name][:, 2 * i : 2 * i + 2], array)
 
 
-def test_the_score_is_the_record_less_the_mean_of_the_canaries() -> None:
+def test_the_score_is_the_record_standardised_by_the_models_own_canaries() -> None:
     model = table(4)
     view = view_of(model, table(5))
     canaries = Secrets(digits=1).make(TEXT, 3, np.random.default_rng(0), references=2)
     score, _ = Extraction().score(view, canaries, seed=7)
     record = model.score(view.encode(canaries.records.texts)).sum(axis=1)  # type: ignore[union-attr]
-    np.testing.assert_allclose(score[0], record - record.mean())
+    middle = np.median(record)
+    np.testing.assert_allclose(score[0], (record - middle) / (middle - np.percentile(record, 16)))
 
 
 def test_what_it_cannot_attack_is_named() -> None:

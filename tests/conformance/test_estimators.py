@@ -18,6 +18,7 @@ from audit.estimators import (
     CalibratedGaussian,
     CalibratedLossCurve,
     ClopperPearson,
+    ExposureRank,
     GaussianDP,
     OneRun,
     OneRunCalibrated,
@@ -62,6 +63,11 @@ def reconstructions(rng: np.random.Generator) -> Scores:
     return replace(scores, evidence={"reconstructed": scores.evidence["guessed"]})
 
 
+def exposures(rng: np.random.Generator) -> Scores:
+    scores = secrets(rng)
+    return replace(scores, evidence={"exposure": rng.uniform(0, np.log2(1e8), scores.member.shape)})
+
+
 TABLE: list[tuple[Estimator, Design]] = [
     (ClopperPearson(), many_runs),
     (ClopperPearson(threshold=1.0), many_runs),
@@ -81,6 +87,7 @@ TABLE: list[tuple[Estimator, Design]] = [
     (OneRunFDP(), one_model),
     (OneRunFDP(guesses=1.0), several_models),
     (Reconstruction(prior=0.02), reconstructions),
+    (ExposureRank(), exposures),
     (SecretGuess(), secrets),
     (SecretGuess(), secret_of_each_model),
 ]

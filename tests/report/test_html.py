@@ -114,7 +114,7 @@ def test_nothing_is_loaded_from_anywhere(page: str):
     assert outside == []
     assert "default-src 'none'" in page
     images = [base64.b64decode(link.split(",")[1]) for link in parsed.links if link.startswith("data:")]
-    assert len(images) == 8
+    assert len(images) == 10
     assert all(b"<svg" in image for image in images)
 
 

@@ -142,7 +142,7 @@ def test_files_are_valid_and_the_same_again(result: RunResult, tmp_path: Path):
     text = replace(result, cells=result.cells[5:])
     first = plots.save_plots(text, tmp_path / "a" / "plots")
     second = plots.save_plots(text, tmp_path / "b")
-    names = ("bounds", "extraction", "roc", "utility")
+    names = ("bounds", "extraction", "bits", "roc", "utility")
     assert [p.name for p in first] == [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -168,7 +168,7 @@ def test_another_process_draws_the_same_bytes(result: RunResult):
 
 def test_users_text_is_neither_mathematics_nor_a_warning(hostile: RunResult):
     figures = plots.figures(replace(hostile, cells=hostile.cells[3:9]), DARK)
-    assert list(figures) == ["bounds", "extraction", "roc", "utility"]
+    assert list(figures) == ["bounds", "extraction", "bits", "roc", "utility"]
     for figure in figures.values():
         tags = {element.tag.split("}")[-1] for element in ET.fromstring(plots.svg(figure)).iter()}
         assert not tags & {"script", "image", "foreignObject", "a"}

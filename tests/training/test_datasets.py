@@ -21,6 +21,7 @@ from audit.training.datasets import (
     Mnist,
     Npz,
     Pydoc,
+    TextFiles,
     TextLines,
 )
 from audit.training.datasets.base import split
@@ -77,6 +78,7 @@ def sources(mnist_like, table, arrays, lines):
         Npz(str(arrays), pool=5, test=5),
         Csv(str(table), "target", pool=5, test=5),
         TextLines(str(lines), pool=5, test=5),
+        TextFiles(str(lines), unit="line", pool=5, test=5),
     ]
 
 

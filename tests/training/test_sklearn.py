@@ -80,8 +80,18 @@ def test_without_probabilities_the_view_grants_labels_alone():
         view.probabilities(X)
 
 
-@pytest.mark.parametrize("attack", [attacks.Gap(), attacks.BoundaryDistance(), attacks.HopSkipJump(iterations=1)])
-def test_label_only_attacks_yield_a_bound_on_epsilon_through_an_audit(attack):
+@pytest.mark.parametrize(
+    ("attack", "per_canary"),
+    [
+        (attacks.Gap(), 1),
+        (attacks.NoiseRobustness(copies=4, scales=(0.01, 0.1)), 8),
+        (attacks.Augmentations(shifts=0, rotations=(-2.0, 2.0), shape=(1, 2, 2)), 3),
+        (attacks.BoundaryDistance(), 12),
+        (attacks.HopSkipJump(iterations=1), attacks.HopSkipJump(iterations=1).budget),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_label_only_attacks_yield_a_bound_on_epsilon_through_an_audit(attack, per_canary):
     result = audit.run(
         ScikitLearn(DecisionTreeClassifier()),
         data=(X, Y),
@@ -95,9 +105,7 @@ def test_label_only_attacks_yield_a_bound_on_epsilon_through_an_audit(attack):
     assert result.bounds[0].epsilon > 0
     found = result.run.cells[0].attacks[0]
     assert found.family == "label-only"
-    assert found.queries == {"gap": 1, "boundary-distance": 12, "hop-skip-jump": getattr(attack, "budget", 0)}[
-        attack.name
-    ] * len(found.scores.ids)
+    assert found.queries == per_canary * len(found.scores.ids)
 
 
 def test_models_answer_their_own_records():

@@ -7,6 +7,7 @@ from audit.training.datasets.digits import Digits
 from audit.training.datasets.idx import FashionMnist, Idx, Mnist
 from audit.training.datasets.npz import Npz
 from audit.training.datasets.pydoc_topics import Pydoc
+from audit.training.datasets.text_files import TextFiles
 from audit.training.datasets.text_lines import TextLines
 from audit.training.datasets.texts import ALPHABET
 
@@ -21,5 +22,6 @@ __all__ = [
     "Mnist",
     "Npz",
     "Pydoc",
+    "TextFiles",
     "TextLines",
 ]

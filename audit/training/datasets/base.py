@@ -33,6 +33,11 @@ class DatasetSource(ABC):
     name: ClassVar[str]
     kind: ClassVar[Literal["array", "text"]]
 
+    @property
+    def privacy_unit(self) -> str:
+        """What one record is, in a claim's words: what a neighbouring data set has more or less."""
+        return "text" if self.kind == "text" else "record"
+
     @abstractmethod
     def load(self, seed: int) -> Dataset:
         """The data set, split by `seed`.

@@ -35,6 +35,11 @@ class Pydoc(DatasetSource):
     pool: int = 256
     test: int = 512
 
+    @property
+    def privacy_unit(self) -> str:
+        """The record, in a claim's words."""
+        return f"window of {self.window} characters"
+
     def load(self, seed: int) -> Dataset:
         """The windows, split by `seed`.
 

@@ -34,6 +34,11 @@ class TextLines(DatasetSource):
     test: int = 0
     normalised: bool = True
 
+    @property
+    def privacy_unit(self) -> str:
+        """The record, in a claim's words."""
+        return "line"
+
     def load(self, seed: int) -> Dataset:
         """The texts, split by `seed`.
 

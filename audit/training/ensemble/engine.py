@@ -206,10 +206,10 @@ class _Group:
 
     def _add_spikes(self, spikes: Spikes, chosen: Sequence[NDArray[np.int64]]) -> None:
         """Add each model's clipped gradients of one coordinate; `chosen` are positions among them."""
-        values = spikes.clipped(self.recipe.max_grad_norm)
-        for row, which in zip(self.gradient, chosen, strict=True):
-            some = torch.from_numpy(which).to(row.device)
-            row.index_add_(0, spikes.coordinates[some], values[some])
+        which = torch.from_numpy(np.concatenate(chosen)).to(self.gradient.device)
+        models = np.repeat(np.arange(len(chosen)), [len(some) for some in chosen])
+        where = (torch.from_numpy(models).to(which.device), spikes.coordinates[which])
+        self.gradient.index_put_(where, spikes.clipped(self.recipe.max_grad_norm)[which], accumulate=True)
 
     def _add(self, index: Tensor, weights: Tensor, moves: Tensor) -> None:
         """Add a portion's clipped gradients; `index` and `weights` are [models, examples]."""

@@ -79,8 +79,8 @@ def test_given_parameters_come_from_the_configuration_and_are_part_of_the_key(tm
     linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     torch.save(linear.state_dict(), path)
     (first,) = plan(parse(table(str(path))))
-    p = linear(torch.from_numpy(first.canaries.records.x)).softmax(1)
-    np.testing.assert_array_equal(first.canaries.records.y, p.argmin(1).numpy())
+    p = linear(torch.from_numpy(first.sets[0].records.x)).softmax(1)
+    np.testing.assert_array_equal(first.sets[0].records.y, p.argmin(1).numpy())
     (again,) = plan(parse(table(str(path))))
     assert again.cells[0].units == first.cells[0].units
     torch.save({name: value + 1e-4 for name, value in linear.state_dict().items()}, path)

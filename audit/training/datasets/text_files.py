@@ -1,0 +1,173 @@
+"""Texts of your own: a file, JSON Lines or a folder, cut into the records that are to be protected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from audit.training.datasets.base import DatasetSource, check_sizes, existing
+from audit.training.datasets.texts import normalise
+from canaries.errors import InputError
+from canaries.randomness import generator
+from canaries.records import Dataset, TextRecords
+
+HOW = "Give the path of a text file, a .jsonl file with one object on each line, or a folder of text files."
+JSON_LINES = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class TextFiles(DatasetSource):
+    """Documents from a file, a .jsonl file or a folder, cut into records; the record is the privacy unit.
+
+    A plain file is one document; in .jsonl each line is one, with its text in `field`; in a folder each file is one, in
+    the order of their paths, those below it included. The unit decides what adding or removing one record means, and
+    the claim says it:
+
+    - "window": `window` characters of a document; one document then has many records, and is protected as a group.
+    - "line": one line.
+    - "document": one document, cut off after `window` characters.
+    - "author": all documents with the same value in `author` (of .jsonl), one after the other, cut off likewise.
+
+    Test records come from documents (or authors) that no other part has, as far as there are several; a text that
+    was seen before is left out. What is cut off of documents and authors is not learnt from at all: the record is then
+    everything that the person has in the training set.
+
+    Attributes:
+        path: the file or folder.
+        unit: what a record is.
+        window: the most characters of a record.
+        field: the key of the text in .jsonl.
+        author: the key of the author in .jsonl.
+        files: which files of a folder, as a pattern such as "*.txt"; files that are no UTF-8 are read as Latin-1.
+        train, pool, test: sizes of the parts; train None takes all that is left.
+        normalised: lower case, and characters outside ALPHABET as spaces; false keeps texts as they are.
+    """
+
+    name: ClassVar[str] = "text-files"
+    kind: ClassVar[Literal["array", "text"]] = "text"
+
+    path: str
+    unit: Literal["window", "line", "document", "author"] = "window"
+    window: int = 40
+    field: str = "text"
+    author: str = "author"
+    files: str = "*"
+    train: int | None = None
+    pool: int = 0
+    test: int = 0
+    normalised: bool = True
+
+    @property
+    def privacy_unit(self) -> str:
+        """The record, in a claim's words."""
+        return {
+            "window": f"window of {self.window} characters",
+            "line": "line",
+            "document": f"document (its first {self.window} characters)",
+            "author": f"author (the first {self.window} characters)",
+        }[self.unit]
+
+    def load(self, seed: int) -> Dataset:
+        """The records, split by `seed`.
+
+        Raises:
+            InputError: if a file is missing or malformed, or the sizes do not fit.
+        """
+        check_sizes(self.name, self.train, self.pool, self.test)
+        if self.unit not in ("window", "line", "document", "author") or self.window < 1:
+            raise InputError(
+                f"Expected unit 'window', 'line', 'document' or 'author' and window >= 1 for data set '{self.name}', "
+                f"got {self.unit!r} and {self.window}."
+            )
+        groups = self._groups()
+        order = generator(seed, "documents", self.name).permutation(len(groups))
+        held_out: list[str] = []
+        rest: list[str] = []
+        for i in order:
+            aside = len(groups) > 1 and len(held_out) < self.test and len(groups[i]) <= 2 * self.test
+            (held_out if aside else rest).extend(groups[i])
+        rng = generator(seed, "split", self.name)
+        if len(held_out) < self.test:  # too few documents to set whole ones aside
+            shuffled = [rest[i] for i in rng.permutation(len(rest))]
+            missing = self.test - len(held_out)
+            held_out, rest = held_out + shuffled[:missing], shuffled[missing:]
+        wanted = (1 if self.train is None else self.train) + self.pool
+        if len(held_out) < self.test or len(rest) < wanted:
+            raise InputError(
+                f"Data set '{self.name}' has {len(held_out) + len(rest)} records of one {self.privacy_unit}, but "
+                f"train={self.train or 'at least 1'}, pool={self.pool} and test={self.test} need "
+                f"{wanted + self.test}."
+            )
+        test = rng.permutation(len(held_out))[: self.test]
+        order = rng.permutation(len(rest))
+        records = TextRecords(tuple(rest))
+        pool, train = order[: self.pool], order[self.pool :][: self.train]
+        return Dataset(self.name, records.take(train), records.take(pool), TextRecords(tuple(held_out)).take(test))
+
+    def _groups(self) -> list[list[str]]:
+        """The records of each document or author, each text once in all."""
+        documents: dict[str, list[str]] = {}
+        for number, (who, text) in enumerate(self._documents()):
+            documents.setdefault(who if self.unit == "author" else str(number), []).append(text)
+        seen: set[str] = set()
+        groups = []
+        for texts in documents.values():
+            found = [r for r in self._records(texts) if r.strip() and r not in seen]
+            unique = list(dict.fromkeys(found))
+            seen.update(unique)
+            groups += [unique] if unique else []
+        return groups
+
+    def _records(self, texts: list[str]) -> list[str]:
+        tidy = normalise if self.normalised else str
+        if self.unit == "line":
+            return [tidy(line) for text in texts for line in text.splitlines()]
+        whole = " ".join(tidy(text) for text in texts)
+        if self.unit == "window":
+            return [whole[i : i + self.window] for i in range(0, len(whole) - self.window + 1, self.window)]
+        return [whole[: self.window]]
+
+    def _documents(self) -> Iterator[tuple[str, str]]:
+        """(author, text) of each document; the author is empty where none is asked for."""
+        path = existing(self.path, HOW)
+        if path.suffix.lower() in JSON_LINES:
+            yield from self._json_lines(path)
+        elif self.unit == "author":
+            raise InputError(f"Records of one author each need a .jsonl file with the key '{self.author}', got {path}.")
+        elif path.is_dir():
+            paths = sorted(p for p in path.rglob(self.files) if p.is_file())
+            if not paths:
+                raise InputError(f"No file matches '{self.files}' in {path}.")
+            yield from (("", _read(p)) for p in paths)
+        else:
+            yield "", _read(path)
+
+    def _json_lines(self, path: Path) -> Iterator[tuple[str, str]]:
+        for number, line in enumerate(_read(path).split("\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                record: Any = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"Line {number} of {path} is no JSON: {error}.") from None
+            found = []
+            for key in (self.author, self.field) if self.unit == "author" else (self.field,):
+                value = record.get(key) if isinstance(record, dict) else None
+                if not isinstance(value, str):
+                    raise InputError(f"Line {number} of {path} has no text in the field '{key}'.")
+                found.append(value)
+            yield (found[0] if len(found) > 1 else ""), found[-1]
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error}.") from None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

@@ -1,0 +1,139 @@
+"""Success of guessing a secret, from above: golden values, slow references, orders between the bounds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from audit.claim import Claim
+from audit.gaussian import mu_of
+from audit.loss_curve import curve_of
+from audit.mechanism import DPSGD
+from audit.pld import pld_epsilon
+from audit.secret_bits import (
+    allowed_by,
+    bounds_of,
+    curve_success,
+    divergence_of,
+    epsilon_delta_success,
+    gaussian_bounds,
+    gaussian_divergence,
+    gaussian_success,
+    group_curve,
+    renyi_success,
+    required_bits,
+)
+from canaries.errors import InputError
+
+GOLDEN = [  # kappa, epsilon, Renyi, optimal; delta 1e-5
+    (2**-20, 1, 3.8e-6, 3.5e-6), (2**-20, 2, 1.2e-5, 1.0e-5), (2**-20, 4, 8.1e-5, 6.2e-5), (2**-20, 8, 1.5e-3, 9.8e-4),
+    (2**-20, 10, 4.8e-3, 2.9e-3), (0.1, 1, 0.171, 0.155), (0.1, 2, 0.259, 0.218), (0.1, 4, 0.475, 0.361),
+    (0.1, 8, 0.891, 0.650), (0.1, 10, 0.989, 0.764),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kappa", "epsilon", "renyi", "optimal"), GOLDEN)
+def test_golden_values(kappa: float, epsilon: float, renyi: float, optimal: float) -> None:
+    mu = mu_of(epsilon, 1e-5)
+    assert renyi_success(kappa, gaussian_divergence(mu)) == pytest.approx(renyi, rel=0.03)
+    assert gaussian_success(kappa, mu) == pytest.approx(optimal, rel=0.03)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(1, 60), st.floats(0.05, 6))
+def test_the_optimal_bound_is_below_the_others(bits: float, mu: float) -> None:
+    kappa = 2.0**-bits
+    best = gaussian_success(kappa, mu)
+    assert kappa <= best <= renyi_success(kappa, gaussian_divergence(mu)) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_divergence_is_that_of_direct_integration(copies: int) -> None:
+    sigma, rate, alpha = 1.3, 0.1, 3.0
+    weights = [math.comb(copies, j) * rate**j * (1 - rate) ** (copies - j) for j in range(copies + 1)]
+
+    def integrand(x: float) -> float:
+        p = sum(w * norm.pdf(x, j, sigma) for j, w in enumerate(weights))
+        q = norm.pdf(x, 0, sigma)
+        return q * (p / q) ** alpha
+
+    expected = 7 * math.log(quad(integrand, -20, 30, limit=200)[0]) / (alpha - 1)
+    got = divergence_of(DPSGD(rate, 7, sigma), copies, np.array([alpha]))
+    assert got[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_full_batch_is_gaussian_exactly() -> None:
+    mechanism = DPSGD(1.0, 9, 2.0)
+    np.testing.assert_allclose(divergence_of(mechanism, 2), gaussian_divergence(2 * 3 / 2.0))
+    assert curve_success(2**-20, group_curve(mechanism, 2)) == pytest.approx(gaussian_success(2**-20, 3.0))
+
+
+def test_several_copies_at_once_are_covered_better_than_by_group_privacy() -> None:
+    mechanism = DPSGD(0.05, 50, 1.5)
+    for copies in (2, 4):
+        for kappa in (2.0**-10, 2.0**-26):
+            sharp = curve_success(kappa, group_curve(mechanism, copies))
+            assert (
+                curve_success(kappa, curve_of(mechanism)) <= sharp <= curve_success(kappa, curve_of(mechanism, copies))
+            )
+            assert sharp <= renyi_success(kappa, divergence_of(mechanism, copies)) * 1.001
+
+
+def test_the_curve_of_several_copies_holds_for_the_mechanism_simulated() -> None:
+    """Full knowledge of every step: the likelihood ratio's power at a false positive rate of 1%."""
+    rate, steps, sigma, copies, n = 0.2, 5, 1.0, 3, 40_000
+    rng = np.random.default_rng(0)
+    weights = np.array([math.comb(copies, j) * rate**j * (1 - rate) ** (copies - j) for j in range(copies + 1)])
+    shifts = np.arange(copies + 1)
+
+    def ratio(x: np.ndarray) -> np.ndarray:
+        logs = np.log((weights * np.exp(x[..., None] * shifts / sigma**2 - shifts**2 / 2 / sigma**2)).sum(-1))
+        return logs.sum(axis=1)
+
+    out = ratio(rng.normal(0, sigma, (n, steps)))
+    inside = ratio(rng.normal(rng.binomial(copies, rate, (n, steps)), sigma))
+    threshold = np.quantile(out, 0.99)
+    power = (inside > threshold).mean()
+    allowed = curve_success(0.01, group_curve(DPSGD(rate, steps, sigma), copies))
+    assert power == pytest.approx(allowed, abs=0.03)
+
+
+@given(st.floats(0.001, 0.5), st.integers(1, 1000), st.floats(0, 3))
+def test_required_bits_invert_the_bound(probability: float, guesses: int, mu: float) -> None:
+    bits = required_bits(lambda kappa: gaussian_success(min(1.0, kappa), mu), probability, guesses)
+    assert gaussian_success(guesses * 2**-bits, mu) <= probability
+    assert gaussian_success(min(1.0, guesses * 2 ** -(bits - 0.01)), mu) > probability * 0.99
+
+
+def test_a_large_delta_is_never_safe() -> None:
+    assert required_bits(lambda kappa: epsilon_delta_success(kappa, 1.0, 0.02), 0.01) == math.inf
+    assert required_bits(lambda kappa: epsilon_delta_success(kappa, 1.0, 1e-5), 0.01) == pytest.approx(
+        math.log2(100 * math.e), abs=0.01
+    )
+
+
+def test_bounds_of_a_pipeline_agree_with_its_claim() -> None:
+    mechanism = DPSGD(0.05, 20, 0.72)
+    claimed = pld_epsilon(mechanism, 1e-5)
+    found = bounds_of(mechanism, claimed, 1e-5)
+    for kappa in (2.0**-8, 2.0**-20):
+        assert found["trade-off curve"](kappa) <= 1.001 * min(found["Renyi"](kappa), found["(epsilon, delta)"](kappa))
+        assert allowed_by(Claim(claimed, 1e-5, mechanism=mechanism))(kappa) == found["trade-off curve"](kappa)
+    assert allowed_by(Claim(4.0, 1e-5))(2**-20) == epsilon_delta_success(2**-20, 4.0, 1e-5)
+    gaussian = gaussian_bounds(4.0, 1e-5, copies=2)
+    assert gaussian["trade-off curve"](2**-20) <= gaussian["Renyi"](2**-20)
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(InputError, match=r"kappa in \(0, 1\], got 0"):
+        gaussian_success(0, 1)
+    with pytest.raises(InputError, match="probability in"):
+        required_bits(lambda kappa: kappa, 1.0)
+    with pytest.raises(InputError, match="without noise"):
+        divergence_of(DPSGD(0.1, 2, 0.0))

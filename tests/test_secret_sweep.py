@@ -1,0 +1,165 @@
+"""Sweeps over secrets: fresh ones in each model, several lengths, the figures that they give, the experiment files."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attacks.scores import Scores
+from audit import curves, plots
+from audit.config import load, parse
+from audit.plan import plan
+from audit.report import write_report
+from audit.results import RunResult
+from audit.runs import load_result
+from audit.secret_bits import allowed_by
+from audit.sweeping import sweep
+from audit.utility import UNIGRAM, unigram_loss
+
+FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.toml"))
+TINY = {
+    "name": "tiny",
+    "epsilons": (4.0,),
+    "delta": 1e-5,
+    "audits": (
+        {
+            "name": "text",
+            "models": 3,
+            "attacks": ({"name": "extraction", "width": 20, "samples": 8},),
+            "estimators": ("secret-guess", "exposure-rank"),
+            "data": {"name": "pydoc", "train": 40, "pool": 1, "test": 10},
+            "canaries": {
+                "design": {"name": "secrets", "digits": (1, 3), "repetitions": (1, 4)},
+                "count": 8,
+                "references": 4,
+                "sets": 2,
+            },
+            "trainer": {
+                "name": "ensemble",
+                "model": {"name": "ngram", "hidden": 8, "context": 4},
+                "steps": 2,
+                "sample_rate": 0.5,
+            },
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("secrets") / "run"
+    sweep(parse(TINY), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def result(done: Path) -> RunResult:
+    return load_result(done)
+
+
+def test_models_take_their_secrets_in_turn(done: Path) -> None:
+    (work,) = plan(parse(TINY))
+    first, second = work.sets
+    assert first.ids == second.ids
+    assert not {s.value for s in first.secrets if len(s.value) == 3} & {
+        s.value for s in second.secrets if len(s.value) == 3
+    }
+    assert len({unit for cell in work.cells for unit in cell.units}) == 6
+    frame = pd.read_parquet(done / "scores" / "text")
+    assert frame.groupby("model")["secret_set"].unique().map(list).to_dict() == {0: [0], 1: [1], 2: [0]}
+
+
+def test_a_models_scores_do_not_depend_on_the_number_of_sets(done: Path, tmp_path: Path) -> None:
+    table = json.loads(json.dumps(TINY))
+    table["audits"][0]["canaries"]["sets"] = 1
+    sweep(parse(table), tmp_path / "one")
+    keys = ["epsilon", "canary"]
+    one, two = (
+        pd.read_parquet(out / "scores" / "text").query("model == 0").sort_values(keys).reset_index(drop=True)
+        for out in (tmp_path / "one", done)
+    )
+    pd.testing.assert_frame_equal(one[["canary", "score", "exposure"]], two[["canary", "score", "exposure"]])
+
+
+def test_secrets_of_each_length_are_a_row_of_their_own(result: RunResult) -> None:
+    for cell in result.cells:
+        rows = cell.attacks[0].extraction
+        assert {(r.repetitions, round(2**r.exposure_max)) for r in rows} == {
+            (count, size) for count in (0, 1, 4) for size in (10, 1000)
+        }
+        for row in rows:
+            assert [k for k, _ in row.top] == [1, 100]
+            assert not row.secrets or 0 <= row.exposure <= row.exposure_max + 1e-9
+            if row.repetitions and not cell.claim.is_control:
+                assert row.allowed == allowed_by(cell.claim, row.repetitions)(2**-row.exposure_max)
+            else:
+                assert row.allowed is None
+        assert {b.estimator for b in cell.attacks[0].bounds} == {"secret-guess", "exposure-rank"}
+    assert result.cells[0].claim.unit == "window of 40 characters"
+
+
+def test_figures_of_secrets_draw_the_runs_own_numbers(result: RunResult, tmp_path: Path) -> None:
+    secrets, bits, utility = plots.secrets(result), plots.bits(result), plots.utility(result)
+    assert secrets is not None
+    assert bits is not None
+    assert utility is not None
+    assert len([ax for ax in secrets.axes if ax.get_visible()]) == 4  # two counts, two lengths
+    for ax in secrets.axes:
+        assert {"top-1 extraction", "top-100 extraction", plots.ALLOWED, plots.CONTROL} <= {
+            line.get_label() for line in ax.lines
+        }
+    needed, *lengths = [ax for ax in bits.axes if ax.get_visible()]
+    points = curves.bits_needed(result.cells)
+    assert sorted(points) == [1, 4]
+    for count, found in points.items():
+        ((epsilon, value),) = found
+        assert epsilon == 4.0
+        allowed = allowed_by(result.cells[0].claim, count)
+        assert allowed(2**-value) <= 0.01 < allowed(2 ** -(value - 0.01)) * 1.02
+    assert len(lengths) == 2
+    (drawn,) = [line for line in lengths[0].lines if str(line.get_label()).startswith("ε = 4")]
+    np.testing.assert_allclose(drawn.get_xdata(), np.log2([10, 1000]))
+    assert UNIGRAM in {line.get_label() for line in utility.axes[0].lines}
+    assert needed.get_yscale() == "log"
+    write_report(result, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "window of 40 characters" in page
+    assert "The claim covers one copy" in page
+
+
+def test_without_ranked_secrets_there_are_no_such_figures(result: RunResult) -> None:
+    bare = replace(
+        result,
+        cells=tuple(replace(c, attacks=tuple(replace(a, extraction=()) for a in c.attacks)) for c in result.cells),
+    )
+    assert plots.secrets(bare) is None
+    assert plots.bits(bare) is None
+
+
+def test_unigram_loss_is_that_of_character_counts() -> None:
+    counts = {"a": 3 + 1, "b": 1 + 1, "c": 0 + 1}
+    expected = -(math.log(counts["a"] / 7) + math.log(counts["c"] / 7)) / 2
+    assert unigram_loss(["aab", "a"], ["ac"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_experiment_files_are_valid(path: Path) -> None:
+    assert load(path).all_epsilons[-1] == math.inf
+
+
+def test_models_with_other_secrets_are_centred_apart() -> None:
+    rng = np.random.default_rng(0)
+    level = rng.normal(0, 50, (2, 30))  # of each secret, by set
+    sets = np.arange(8) % 2
+    scores = Scores.from_matrix(level[sets] + rng.normal(size=(8, 30)), rng.random((8, 30)) < 0.5, "canary")
+    apart = replace(scores, secret_set=sets).centred().score
+    assert np.abs(apart).max() < 10 < np.abs(scores.score).max()
+    assert not np.allclose(apart, scores.centred().score)
+    fresh = replace(scores, secret_set=np.arange(8))
+    np.testing.assert_array_equal(fresh.centred().score, scores.score)
