@@ -294,16 +294,19 @@ def _ceiling(task: Task) -> Bounds:
     def bounds(law: Law, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
         found = np.empty(task.audits)
         for i in range(task.audits):
-            ins, outs = _arms(task, law, seed, i)
-            pooled = math.sqrt((ins.var(ddof=1) * (len(ins) - 1) + outs.var(ddof=1) * (len(outs) - 1)) / (
-                len(ins) + len(outs) - 2
-            ))  # fmt: skip
-            d = (ins.mean() - outs.mean()) / pooled
-            mu = d - 1.645 * math.sqrt((1 / len(ins) + 1 / len(outs)) * (1 + d**2 / 8))
-            found[i] = epsilon_of(max(0.0, mu), DELTA)
+            found[i] = parametric_ceiling(*_arms(task, law, seed, i))
         return found, found > law.truth * (1 + 1e-9)
 
     return bounds
+
+
+def parametric_ceiling(ins: Floats, outs: Floats) -> float:
+    """Epsilon at DELTA of the lower limit of mu, by who knows that scores are normal with one spread."""
+    freedom = len(ins) + len(outs) - 2
+    pooled = math.sqrt((ins.var(ddof=1) * (len(ins) - 1) + outs.var(ddof=1) * (len(outs) - 1)) / freedom)
+    d = (ins.mean() - outs.mean()) / pooled
+    mu = d - 1.645 * math.sqrt((1 / len(ins) + 1 / len(outs)) * (1 + d**2 / 8))
+    return epsilon_of(max(0.0, mu), DELTA)
 
 
 def _arms(task: Task, law: Law, seed: int, audit: int) -> tuple[Floats, Floats]:
