@@ -1,16 +1,19 @@
 """The same audit over real implementations: Opacus in each grad_sample_mode and clipping, and diffprivlib.
 
-    python -m experiments.implementations --out runs/implementations
+    python -m venv other && other/bin/pip install diffprivlib 'scikit-learn<1.6'
+    python -m experiments.implementations --diffprivlib other/bin/python --out runs/implementations
 
 Opacus is looked at from inside, by the noisy gradient that its optimiser leaves; the canary is a record whose gradient
 points against that of all others, which are alike: add-or-remove-one has no worse neighbours for a mean. diffprivlib is
-looked at from outside. Looks double and are paid for, as in `experiments.faults`.
+looked at from outside, with the same record. Looks are paid for, as in `experiments.faults`.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import math
+import subprocess
 import time
 import warnings
 from collections.abc import Callable
@@ -50,7 +53,7 @@ class Case:
     access: str
     attack: str
     claim: Claim
-    one: One
+    scores: Callable[[int], Scores]
     looks: tuple[int, ...]
 
 
@@ -117,54 +120,46 @@ def _gradient(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> list[torch
     return list(torch.autograd.grad(nn.functional.cross_entropy(copy(x), y), list(copy.parameters())))
 
 
-def diffprivlib_model(kind: str) -> One:
-    """Scores of diffprivlib's models: the log-probability of the canary's label."""
-    import diffprivlib.models as models
-
-    x = np.tile([0.6, 0.0], (8, 1)) * np.repeat([1, -1], 4)[:, None]
-    y = np.repeat([0, 1], 4)
-    canary, label = np.array([[1.0, 0.0]]), 1
-
-    def one(inside: bool, seed: int) -> float:
-        xs, ys = (np.vstack([x, canary]), np.append(y, label)) if inside else (x, y)
-        if kind == "LogisticRegression":
-            model = models.LogisticRegression(epsilon=EPSILON, data_norm=1.0, random_state=seed)
-        else:
-            model = models.GaussianNB(epsilon=EPSILON, bounds=(-1.0, 1.0), random_state=seed)
-        p = model.fit(xs, ys).predict_proba(canary)[0, label]
-        return float(np.log(max(p, 1e-300)))
-
-    return one
-
-
-def cases() -> list[Case]:
+def cases(python: str | None) -> list[Case]:
+    """Opacus; and diffprivlib, where `python` is an interpreter that has it."""
     claim = claim_of(DPSGD(1.0, STEPS, SIGMA), DELTA)
     settings = [(mode, "flat", False) for mode in ("hooks", "functorch", "ew", "ghost")]
     settings += [("hooks", "per_layer", False), ("hooks", "adaptive", False), ("hooks", "flat", True)]
     found = []
     for mode, clipping, own in settings:
         name = f"Opacus, {mode}, {clipping} clipping, " + ("divisor as Opacus sets it" if own else "fixed divisor")
-        found.append(Case(name, "gradients", "gradient", claim, opacus_model(mode, clipping, own), (128, 512)))
-    try:
+        one = opacus_model(mode, clipping, own)
+        found.append(Case(name, "gradients", "gradient", claim, lambda n, one=one: _scores(one, n), (128, 512)))
+    for kind in ("LogisticRegression", "GaussianNB") if python else ():
         pure = Claim(EPSILON, 0.0)
-        found += [
-            Case(f"diffprivlib, {kind}", "probabilities", "loss", pure, diffprivlib_model(kind), (512, 2048))
-            for kind in ("LogisticRegression", "GaussianNB")
-        ]
-    except ImportError as error:
-        print(f"diffprivlib is left out: {error}.")
+
+        def elsewhere(count: int, kind: str = kind) -> Scores:
+            return _elsewhere(python or "", kind, count)
+
+        found.append(Case(f"diffprivlib, {kind}", "probabilities", "loss", pure, elsewhere, (2048,)))
     return found
+
+
+def _scores(one: One, count: int) -> Scores:
+    score = np.array([[one(i % 2 == 0, i)] for i in range(count)])
+    return Scores.from_matrix(score, np.arange(count)[:, None] % 2 == 0, randomised="model")
+
+
+def _elsewhere(python: str, kind: str, count: int) -> Scores:
+    """Scores from another interpreter: diffprivlib 0.6.6 does not run beside scikit-learn 1.9."""
+    script = Path(__file__).with_name("diffprivlib_scores.py")
+    command = [python, str(script), kind, repr(EPSILON), str(count)]
+    table = pd.read_csv(io.StringIO(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    member = table["member"].to_numpy(dtype=bool)[:, None]
+    return Scores.from_matrix(table["score"].to_numpy(dtype=np.float64)[:, None], member, randomised="model")
 
 
 def audit(case: Case, seed: int = 0) -> dict[str, Any]:
     """Looks at more and more models, until the claim is refuted or the last look is taken."""
     started = time.process_time()
-    score: list[float] = []
     found, test, level = None, None, 1.0
     for look, models in enumerate(case.looks, start=1):
-        score += [case.one(i % 2 == 0, 1_000_003 * seed + i) for i in range(len(score), models)]
-        inside = np.arange(models)[:, None] % 2 == 0
-        found = Scores.from_matrix(np.array(score)[:, None], inside, randomised="model")
+        found = case.scores(models)
         level = 1 - confidence_at_look(CONFIDENCE, look)
         test = claim_test(found, case.claim, seed=seed, level=level)
         if test is not None and test.p_value <= level:
@@ -193,13 +188,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/implementations"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--diffprivlib", metavar="PYTHON", help="an interpreter with diffprivlib and scikit-learn < 1.6"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     keep_freed_memory()
     rows = []
-    for case in cases():
+    if options.diffprivlib is None:
+        print("diffprivlib is left out: name an interpreter that has it with --diffprivlib PYTHON.")
+    for case in cases(options.diffprivlib):
         rows.append(audit(case, options.seed))
         r = rows[-1]
         print(

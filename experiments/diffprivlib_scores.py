@@ -1,0 +1,39 @@
+"""Scores of diffprivlib's models, as a CSV of score and member; runs by itself, in any environment with diffprivlib.
+
+    python experiments/diffprivlib_scores.py LogisticRegression 4.0 2048 > scores.csv
+
+Half of the models are trained with the canary; the score is the log-probability of its label. All other records of a
+class are alike, and the canary lies at the end of its range, under the label of the other side.
+"""
+
+import sys
+import warnings
+
+import diffprivlib.models as models
+import numpy as np
+
+RECORDS = 8
+
+
+def scores(kind: str, epsilon: float, count: int) -> list[tuple[float, bool]]:
+    x = np.tile([0.6, 0.0], (RECORDS, 1)) * np.repeat([1, -1], RECORDS // 2)[:, None]
+    y = np.repeat([0, 1], RECORDS // 2)
+    canary, label = np.array([[1.0, 0.0]]), 1
+    found = []
+    for i in range(count):
+        inside = i % 2 == 0
+        xs, ys = (np.vstack([x, canary]), np.append(y, label)) if inside else (x, y)
+        if kind == "LogisticRegression":
+            model = models.LogisticRegression(epsilon=epsilon, data_norm=1.0, random_state=i)
+        else:
+            model = models.GaussianNB(epsilon=epsilon, bounds=(-1.0, 1.0), random_state=i)
+        p = model.fit(xs, ys).predict_proba(canary)[0, label]
+        found.append((float(np.log(max(p, 1e-300))), inside))
+    return found
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    print("score,member")
+    for score, inside in scores(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])):
+        print(f"{score!r},{int(inside)}")
