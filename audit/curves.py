@@ -121,7 +121,8 @@ def bits_needed(cells: Iterable[CellResult], probability: float = 0.01) -> dict[
             if not cell.claim.is_control:
                 bits = required_bits(allowed_by(cell.claim, count), probability)
                 found.setdefault(count, []).append((cell.claim.epsilon, bits))
-    return {count: [p for p in points if math.isfinite(p[1])] for count, points in sorted(found.items())}
+    finite = {count: [p for p in points if math.isfinite(p[1])] for count, points in sorted(found.items())}
+    return {count: points for count, points in finite.items() if points}
 
 
 def roc(scores: Scores, centre: bool = True) -> tuple[Floats, Floats] | None:

@@ -39,14 +39,13 @@ class Extraction(Attack):
         extracted: greedy decoding from the prefix, over the model's whole alphabet, gives the secret exactly.
         guessed: the secret is the one most likely value of its space: a right k-ary guess, k = |R|. Never where the
             rank is estimated.
-        top_1, top_100: the same, and whether it is among the 100 most likely.
+        top_1, top_100: the same, and whether it is among the 100 most likely, as far as the search has proven it.
 
     The score is that of the whole record, name and secret: see `record_score`.
 
     Attributes:
         width: branches of the tree that are followed for each secret and model; 100,000 count any 6 digits exactly.
-        samples: draws where that is not enough; the standard error is about 1.4 / sqrt(samples) of a rank in the
-            middle, and less than a tenth of a bit.
+        samples: draws where that is not enough; few draws overstate low exposures, by a tenth of a bit or so at 128.
     """
 
     width: int = 100_000
@@ -89,7 +88,7 @@ class Extraction(Attack):
                 "exact": found.exact,
                 "guessed": found.most == 0,
                 "top_1": found.most == 0,
-                "top_100": 1 + rivals <= 100,
+                "top_100": 1 + found.most <= 100,
             }
             for name, array in each.items():
                 evidence[name][:, task.columns] = array.reshape(view.models, -1)

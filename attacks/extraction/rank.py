@@ -11,8 +11,8 @@ from attacks.extraction.task import BLOCK, TIE, Task, ask
 from attacks.view import TextView
 from canaries.randomness import generator
 
-TEMPERATURES = (1.0, 3.0)
-"""Of the distributions that sampled values are drawn from: the model's own, and a flatter one."""
+TEMPERATURES = (1.0, 2.0, 4.0, np.inf)
+"""Of the distributions that sampled values are drawn from: the model's own, flatter ones, and the uniform one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,19 +126,30 @@ def sample_rivals(
     """float64[pairs]: an unbiased estimate of the number of rivals, for these pairs of `count_rivals`.
 
     Dell'Amico, Filippone (2015), "Monte Carlo Strength Evaluation": values are drawn from the model itself, and each
-    that is a rival counts as one over the probability of drawing it. A share of the draws is from a flatter
-    distribution, so that a model that is sure of a wrong value is still searched; each counts by the mixture of both
-    (Veach, Guibas 1995, the balance heuristic). All models use the same random numbers.
+    that is a rival counts as one over the probability of drawing it. Shares of the draws are from flatter
+    distributions, so that a model that is sure of a wrong value is still searched; each counts by the mixture of all
+    (Veach, Guibas 1995, the balance heuristic). First characters are stratified. Each secret has random numbers of its
+    own, the same for all models, so that errors average out over secrets.
     """
     models, secrets = (array[pairs] for array in task.pairs(view))
-    uniforms = generator(seed, "rank").random((samples, task.space.longest))
+    uniforms = np.stack([_uniforms(generator(seed, "rank", int(c)), samples, task.space.longest) for c in task.columns])
     floor = truth.ravel()[pairs] - TIE
     portion = max(1, BLOCK // (samples * len(task.symbols)))
     found = np.empty(len(pairs))
     for i in range(0, len(pairs), portion):
         chosen = slice(i, i + portion)
-        found[chosen] = _sampled(view, task, models[chosen], secrets[chosen], floor[chosen], uniforms)
+        found[chosen] = _sampled(view, task, models[chosen], secrets[chosen], floor[chosen], uniforms[secrets[chosen]])
     return found
+
+
+def _uniforms(rng: np.random.Generator, samples: int, characters: int) -> NDArray[np.float64]:
+    """float64[samples, characters]; within each temperature's share the first column is stratified."""
+    u = rng.random((samples, characters))
+    kinds = len(TEMPERATURES)
+    for kind in range(kinds):
+        mine = u[kind::kinds, 0]
+        u[kind::kinds, 0] = (rng.permutation(len(mine)) + mine) / max(1, len(mine))
+    return u
 
 
 def _sampled(
@@ -149,8 +160,9 @@ def _sampled(
     floor: NDArray[np.float64],
     uniforms: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """float64[m]: the estimate for m pairs from the same uniforms [samples, characters]."""
-    samples = len(uniforms)
+    """float64[m]: the estimate for m pairs from uniforms [m, samples, characters]."""
+    samples = uniforms.shape[1]
+    uniforms = uniforms.reshape(-1, uniforms.shape[2])
     pair = np.repeat(np.arange(len(models)), samples)
     mixture = np.tile(np.arange(samples) % len(TEMPERATURES), len(models))
     path = np.empty((len(pair), 0), dtype=np.int64)
@@ -165,7 +177,7 @@ def _sampled(
         after = task.after[state[rows]][:, task.symbols]
         drawn_from = np.stack([_tempered(answer, after >= 0, t) for t in TEMPERATURES])
         cumulative = np.cumsum(drawn_from[mixture[rows], np.arange(len(rows))], axis=1)
-        u = np.tile(uniforms[:, level], len(models))[rows] * cumulative[:, -1]
+        u = uniforms[rows, level] * cumulative[:, -1]
         symbol = (cumulative <= u[:, None]).sum(axis=1).clip(0, len(task.symbols) - 1)
         here = np.arange(len(rows)), symbol
         log_p[rows] += answer[here]
@@ -179,7 +191,8 @@ def _sampled(
         complete = task.final[state[rows]]
         done = rows[complete]
         hit = done[(log_p[done] >= floor[pair[done]]) & ~own[done]]
-        weight = 1 / np.exp(log_q[:, hit]).mean(axis=0)
+        share = np.bincount(np.arange(samples) % len(TEMPERATURES), minlength=len(TEMPERATURES)) / samples
+        weight = 1 / (share @ np.exp(log_q[:, hit]))
         rivals += np.bincount(pair[hit], weight, minlength=len(models))
         rows = rows[~complete]
         if not len(rows):
@@ -189,7 +202,6 @@ def _sampled(
 
 def _tempered(answer: NDArray[np.float64], allowed: NDArray[np.bool_], temperature: float) -> NDArray[np.float64]:
     """float64[m, k]: probabilities of the allowed symbols at a temperature, summing to one."""
-    with np.errstate(invalid="ignore"):
-        logits = np.where(allowed, answer / temperature, -np.inf)
+    logits = np.where(allowed, np.maximum(answer, -1e9) / temperature, -np.inf)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)

@@ -268,3 +268,14 @@ def test_passages_are_different_records_of_the_pool() -> None:
 def test_bad_fields_are_named(kind: type, fields: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(fields))):
         kind(**fields)
+
+
+def test_secrets_that_no_model_saw_are_at_chance_where_ranks_are_sampled() -> None:
+    found = []
+    for seed in range(10, 16):
+        view, canaries = view_of(Table(100 + seed, spread=4.0)), made("{name}{digits:8}", count=100, seed=seed)
+        _, evidence = Extraction(width=20, samples=64).score(view, canaries, seed=0)
+        assert not evidence["exact"].any()
+        assert not evidence["top_100"].any()
+        found.append(evidence["exposure"])
+    assert np.mean(found) == pytest.approx(1 / np.log(2), abs=0.25)  # standard error 1.44 / sqrt(600) = .059
