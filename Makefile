@@ -20,7 +20,7 @@ figures: demo
 	cp runs/digits/plots/extraction.png docs/demo-extraction.png
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
