@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from attacks.view import Access, View, WhiteBox
 from audit.mechanism import DPSGD
 from audit.training.base import SweepTrainer
 from audit.training.ensemble.engine import Task, Trained, Watch, fit
+from audit.training.ensemble.exactness import check_gradients
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.initial import InitialParameters
 from audit.training.ensemble.recipe import Recipe
@@ -91,17 +93,20 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         return replace(self, noise_multiplier=noise_multiplier)
 
     def check(self, dataset: Dataset, canaries: CanarySet) -> None:
-        """Refuse records that the model cannot learn from, and layers that cannot be trained.
+        """Refuse records that the model cannot learn from, and models that cannot be trained exactly.
 
         Raises:
             InputError: a sentence that says what does not fit.
         """
-        stacked = Stacked(self.model.build(dataset.train, 0))
+        template = self.model.build(dataset.train, 0)
+        stacked = Stacked(template)
         for records in (dataset.train, canaries.records, dataset.test):
             if isinstance(records, GradientRecords):
                 spikes(records, stacked.shapes, self.max_grad_norm)
             else:
                 self.model.tensors(records)
+        inputs, targets = self.model.tensors(dataset.train)
+        check_gradients(template, inputs, targets, self._loss(), getattr(torch, self.dtype))
         if self.initial == "pretrained" and not len(dataset.pool):
             raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
         if self.initial == "given":

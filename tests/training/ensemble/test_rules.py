@@ -250,10 +250,10 @@ def test_shared_parameters() -> None:
 class Scaled(nn.Module):
     """A layer without a rule."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 3) -> None:
         super().__init__()
-        self.inner = nn.Linear(3, 3)
-        self.scale = nn.Parameter(torch.ones(3))
+        self.inner = nn.Linear(width, width)
+        self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x) * self.scale
@@ -263,6 +263,56 @@ class Scaled(nn.Module):
 def test_fallback() -> None:
     layout = Layout(2, 3, 2)
     check(nn.Sequential(nn.Linear(3, 3), Scaled(), nn.Conv1d(5, 2, 2)), torch.randn(layout.rows, 5, 3), layout)
+
+
+class Modulated(nn.Module):
+    """A layer without a rule, of an input and what comes beside it, batched or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor, *, mask: Tensor, parts: tuple[Tensor, float] = (torch.ones(()), 1.0)) -> Tensor:
+        return torch.einsum("ts,bsd->btd", mask, x * self.weight) * parts[0] * parts[1]
+
+
+class Beside(nn.Module):
+    """Gives that layer a mask that all records share, and a tensor of each record's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.layer = nn.Linear(3, 3), Modulated()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = torch.ones(x.shape[1], x.shape[1], dtype=x.dtype).tril()
+        return self.layer(self.first(x), mask=mask, parts=(x.square(), 0.5))
+
+
+@pytest.mark.filterwarnings("ignore:Layer")
+@few
+@given(layouts, st.integers(1, 6))
+def test_fallback_splits_what_is_batched_and_nothing_else(layout: Layout, time: int) -> None:
+    check(Beside(), torch.randn(layout.rows, time, 3), layout, by_loop)
+    check(Beside(), torch.randn(layout.rows, layout.rows, 3), layout, by_loop)
+
+
+@pytest.mark.filterwarnings("ignore:Layer")
+@few
+@given(
+    layouts,
+    st.sampled_from(
+        [
+            lambda: nn.Conv1d(4, 2, 2),
+            lambda: nn.Conv1d(4, 4, 2, groups=2),
+            lambda: nn.ConvTranspose1d(4, 2, 2),
+            lambda: nn.RMSNorm(5),
+            lambda: nn.InstanceNorm1d(4, affine=True),
+            lambda: Scaled(5),
+        ]
+    ),
+)
+def test_fallback_of_many_layers(layout: Layout, make: Callable[[], nn.Module]) -> None:
+    check(nn.Sequential(nn.Linear(3, 5), make(), nn.Tanh()), torch.randn(layout.rows, 4, 3), layout, by_loop)
 
 
 def test_fallback_says_so_once(recwarn: pytest.WarningsRecorder) -> None:
@@ -283,6 +333,7 @@ def test_fallback_says_so_once(recwarn: pytest.WarningsRecorder) -> None:
         nn.BatchNorm1d(3),
         nn.InstanceNorm1d(3, track_running_stats=True),
         nn.Dropout(0.5),
+        nn.RReLU(),
         nn.GRU(3, 3, 2, dropout=0.5),
         nn.GRUCell(3, 3),
         nn.LSTM(3, 3, proj_size=2),
@@ -291,6 +342,41 @@ def test_fallback_says_so_once(recwarn: pytest.WarningsRecorder) -> None:
 def test_refused_layers_are_named(layer: nn.Module) -> None:
     with pytest.raises(InputError, match=rf"'1\.0' \({type(layer).__name__}\)"):
         Stacked(nn.Sequential(nn.Linear(3, 3), nn.Sequential(layer)))
+
+
+class Placed(nn.Module):
+    """Positions that all records share, looked up once for all: no gradient of theirs can be told apart."""
+
+    def __init__(self, time: int) -> None:
+        super().__init__()
+        self.tokens, self.places, self.output = nn.Embedding(7, 4), nn.Embedding(time, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output((self.tokens(x) + self.places(torch.arange(x.shape[1]))).tanh())
+
+
+@pytest.mark.parametrize("time", [1, 2, 3, 5, 6, 12])
+def test_an_input_that_is_no_batch_is_refused_whatever_its_length(time: int) -> None:
+    """The batch has 6 rows, so a length of 6 or 12 could pass for it."""
+    layout = Layout(2, 3)
+    with pytest.raises(InputError, match=r"Layer 'places' \(Embedding\) gets an input of shape .* expand"):
+        check(Placed(time), torch.randint(7, (layout.rows, time)), layout, by_loop)
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_recurrent_layers_need_their_batch_where_they_say_it_is(kind: type[nn.RNNBase]) -> None:
+    class Without(nn.Module):
+        def __init__(self, axes: int) -> None:
+            super().__init__()
+            self.recurrent, self.axes = kind(3, 2, batch_first=False), axes
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.recurrent(x[:, 0] if self.axes == 2 else x)[0]
+
+    x, layout = torch.randn(6, 4, 3), Layout(2, 3)
+    for axes, message in ((3, "axis 1 should be the batch's"), (2, "no batch of sequences")):
+        with pytest.raises(InputError, match=message):
+            check(Without(axes), x, layout, by_loop)
 
 
 def test_a_model_without_parameters_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,11 @@ class AttentionRule(Rule[nn.MultiheadAttention]):
             and layer.bias_k is None
             and not layer.add_zero_attn
         )
+
+    def merged(self, *args: Any, **kwargs: Any) -> list[tuple[Tensor, int]]:
+        """Queries, keys and values."""
+        given = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+        return [(given[name], 0 if self.layer.batch_first else 1) for name in ("query", "key", "value")]
 
     def forward(
         self,
