@@ -58,22 +58,23 @@ def _compare(module: nn.Module, x: Tensor, y: Tensor, loss: Loss, dtype: torch.d
     parameters = flat.views(flat.row(module) + SCATTER * scatter)
     chosen = torch.arange(examples) % len(x)
     x, y = (t[chosen].to(dtype) if t.is_floating_point() else t[chosen] for t in (x, y))
-    merged = [t.repeat(MODELS, *[1] * (t.ndim - 1)) for t in (x, y)]
+    merged_x, merged_y = (t.repeat(MODELS, *[1] * (t.ndim - 1)) for t in (x, y))
     weights = torch.arange(1.0, examples + 1, dtype=dtype).expand(MODELS, -1)
-    passes = [per_example(stacked, parameters, *merged, Layout(MODELS, examples), loss) for _ in range(2)]
+    layout = Layout(MODELS, examples)
+    first, again = (per_example(stacked, parameters, merged_x, merged_y, layout, loss) for _ in range(2))
     said = f"Model {type(module).__name__}"
-    if _off(*(p.losses for p in passes), dtype) or _off(*(p.norms for p in passes), dtype):
+    if _off(again.losses, first.losses, dtype) or _off(again.norms, first.norms, dtype):
         raise InputError(
             f"{said} answers the same records differently when asked twice: layers that draw random numbers or keep "
             "a state from pass to pass cannot be trained in an ensemble."
         )
     norms, sums = _by_autograd(module.train(), flat, parameters, x, y, loss, weights[0])
-    found = passes[0].weighted_sum(weights)
+    found = first.weighted_sum(weights)
     together = torch.cat([found.get(n, torch.zeros_like(p)).flatten(1) for n, p in parameters.items()], 1)
-    if _off(passes[0].norms, norms, dtype) or _off(together, sums, dtype):
+    if _off(first.norms, norms, dtype) or _off(together, sums, dtype):
         raise InputError(
             f"{said} has other per-example gradients in a batch than on one record at a time (norms "
-            f"{_listed(passes[0].norms)} for {_listed(norms)}): it mixes the records of a batch, or treats what they "
+            f"{_listed(first.norms)} for {_listed(norms)}): it mixes the records of a batch, or treats what they "
             "share as one for each."
         )
 

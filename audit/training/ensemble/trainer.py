@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
@@ -98,7 +99,7 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         Raises:
             InputError: a sentence that says what does not fit.
         """
-        template = self.model.build(dataset.train, 0)
+        template = self.template(self.model, dataset)
         stacked = Stacked(template)
         for records in (dataset.train, canaries.records, dataset.test):
             if isinstance(records, GradientRecords):
@@ -189,8 +190,7 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         rows = [members(len(dataset.train), canaries, row) for row in inserted]
         if any(not len(row) for row in rows):
             raise InputError("Expected at least one record to train on, got none.")
-        template = self.model.build(dataset.train, 0)
-        stacked = Stacked(template)
+        stacked = Stacked(self.template(self.model, dataset))
         records, extra = self._joined(dataset, canaries, stacked)
         inputs, targets = self.model.tensors(records)
         task = Task(inputs, targets, rows, len(dataset.train), self._loss(), extra)
@@ -206,13 +206,9 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
 
     def modules(self, dataset: Dataset, parameters: Tensor) -> list[nn.Module]:
         """Modules, one for each row of parameters [models, size]; for views of the last or any earlier step."""
-        flat: Flat | None = None
-        found = []
-        for row in parameters:
-            module = self.model.build(dataset.train, 0).to(row.dtype)
-            flat = flat or Flat(Stacked(module).shapes)
-            found.append(flat.load(module, row).eval())
-        return found
+        template = self.template(self.model, dataset).to(parameters.dtype).eval()
+        flat = Flat(Stacked(template).shapes)
+        return [flat.load(copy.deepcopy(template), row) for row in parameters]
 
     def _loss(self) -> nn.Module:
         criterion = self.model.criterion()
