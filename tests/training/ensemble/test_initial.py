@@ -100,7 +100,7 @@ def test_training_runs_on_the_given_frozen_parameters_and_buffers(tmp_path):
     with torch.no_grad():
         for p in module.parameters():
             if p.grad is not None:
-                p -= 0.5 * p.grad
+                p.sub_(p.grad, alpha=0.5)
     wanted = model.view([module.eval()], DATA.train).probabilities(DATA.test.x)[0]
     np.testing.assert_allclose(view.probabilities(DATA.test.x)[0], wanted, rtol=1e-4)
 

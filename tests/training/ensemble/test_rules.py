@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from audit.training.ensemble.gradients import PerExample, per_example
 from audit.training.ensemble.layout import Layout
@@ -191,13 +193,61 @@ class Last(nn.Module):
         return torch.cat([outputs.flatten(1), *(s.transpose(0, 1).flatten(1) for s in states)], 1)
 
 
-@settings(max_examples=12, deadline=None)
-@given(layouts, st.sampled_from([nn.GRU, nn.LSTM]), st.integers(1, 12), st.integers(1, 2), *[st.booleans()] * 3)
+RECURRENT = [nn.RNN, functools.partial(nn.RNN, nonlinearity="relu"), nn.GRU, nn.LSTM]
+
+
+@settings(max_examples=25, deadline=None)
+@given(layouts, st.sampled_from(RECURRENT), st.integers(1, 12), st.integers(1, 2), *[st.booleans()] * 3)
 def test_recurrent(
     layout: Layout, kind: type[nn.RNNBase], time: int, depth: int, both: bool, bias: bool, first: bool
 ) -> None:
     recurrent = kind(4, 3, num_layers=depth, bidirectional=both, bias=bias, batch_first=first)
     check(Last(recurrent), torch.randn(layout.rows, time, 3), layout, by_loop)
+
+
+class Stepping(nn.Module):
+    """A cell, step by step, from states of its own making or from zeros."""
+
+    def __init__(self, cell: nn.Module, zeros: bool) -> None:
+        super().__init__()
+        self.first, self.start, self.cell, self.zeros = nn.Linear(3, 4), nn.Linear(3, 2), cell, zeros
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = self.start(x[:, 0])
+        states = None if self.zeros else (start, start.sin()) if isinstance(self.cell, nn.LSTMCell) else start
+        outputs = []
+        for now in self.first(x).unbind(1):
+            states = self.cell(now, states)
+            outputs.append(torch.cat(states, -1) if isinstance(states, tuple) else states)
+        return torch.cat([*outputs, start], 1)
+
+
+CELLS = [nn.RNNCell, functools.partial(nn.RNNCell, nonlinearity="relu"), nn.GRUCell, nn.LSTMCell]
+
+
+@settings(max_examples=16, deadline=None)
+@given(layouts, st.sampled_from(CELLS), st.integers(1, 4), st.booleans(), st.booleans())
+def test_cells(layout: Layout, kind: type[nn.RNNCellBase], time: int, bias: bool, zeros: bool) -> None:
+    check(Stepping(kind(4, 2, bias=bias), zeros), torch.randn(layout.rows, time, 3), layout, by_loop)
+
+
+@few
+@given(layouts, st.sampled_from([1, 4]), st.lists(st.integers(1, 3), max_size=2))
+def test_prelu(layout: Layout, slopes: int, positions: list[int]) -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Flatten(1), nn.Unflatten(1, (4, *positions)), nn.PReLU(slopes))
+    rows = torch.Size(positions).numel()
+    check(module, torch.randn(layout.rows, rows, 3), layout, by_loop)
+    if slopes == 1 and not positions:
+        alone = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0), nn.PReLU(), nn.Unflatten(0, (-1, 1)))
+        check(alone, torch.randn(layout.rows, 3), layout, by_loop)
+
+
+@pytest.mark.filterwarnings("ignore:Layer", "ignore:There is a performance drop")
+@few
+@given(layouts, st.sampled_from([nn.Linear, functools.partial(nn.Linear, bias=False)]))
+def test_weight_normalisation(layout: Layout, make: Callable[[int, int], nn.Module]) -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), weight_norm(make(4, 3)))
+    check(module, torch.randn(layout.rows, 2, 3), layout, by_loop)
 
 
 class Attending(nn.Module):
@@ -220,6 +270,40 @@ class Attending(nn.Module):
 @given(layouts, st.integers(1, 6), *[st.booleans()] * 3)
 def test_attention(layout: Layout, time: int, same: bool, bias: bool, weights: bool) -> None:
     check(Attending(same, bias, weights), torch.randn(layout.rows, time, 3), layout, by_loop)
+
+
+class Crossing(nn.Module):
+    """Attention between sequences of different widths and lengths."""
+
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, bias=bias, kdim=3, vdim=2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        others = torch.cat([x, x.sin()], 1)
+        return self.attention(x, others[..., :3], value=others[..., :2])[0]
+
+
+@settings(max_examples=12, deadline=None)
+@given(layouts, st.integers(1, 4), st.booleans())
+def test_attention_between_different_widths(layout: Layout, time: int, bias: bool) -> None:
+    check(Crossing(bias), torch.randn(layout.rows, time, 4), layout, by_loop)
+
+
+@pytest.mark.filterwarnings("ignore:Layer", "ignore:There is a performance drop")
+def test_a_layer_without_a_rule_that_returns_several_tensors_is_refused() -> None:
+    attention = nn.MultiheadAttention(3, 1, batch_first=True, add_bias_kv=True)
+
+    class Module(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.attention(x, x, x)[0]
+
+    with pytest.raises(InputError, match=r"'attention' \(MultiheadAttention\) has no rule and returns a tuple"):
+        check(Module(), torch.randn(6, 2, 3), Layout(2, 3), by_loop)
 
 
 def test_transformer_layer() -> None:
@@ -259,7 +343,7 @@ class Scaled(nn.Module):
         return self.inner(x) * self.scale
 
 
-@pytest.mark.filterwarnings("ignore:Layer")
+@pytest.mark.filterwarnings("ignore:Layer", "ignore:There is a performance drop")
 def test_fallback() -> None:
     layout = Layout(2, 3, 2)
     check(nn.Sequential(nn.Linear(3, 3), Scaled(), nn.Conv1d(5, 2, 2)), torch.randn(layout.rows, 5, 3), layout)
@@ -288,7 +372,7 @@ class Beside(nn.Module):
         return self.layer(self.first(x), mask=mask, parts=(x.square(), 0.5))
 
 
-@pytest.mark.filterwarnings("ignore:Layer")
+@pytest.mark.filterwarnings("ignore:Layer", "ignore:There is a performance drop")
 @few
 @given(layouts, st.integers(1, 6))
 def test_fallback_splits_what_is_batched_and_nothing_else(layout: Layout, time: int) -> None:
@@ -296,7 +380,7 @@ def test_fallback_splits_what_is_batched_and_nothing_else(layout: Layout, time: 
     check(Beside(), torch.randn(layout.rows, layout.rows, 3), layout, by_loop)
 
 
-@pytest.mark.filterwarnings("ignore:Layer")
+@pytest.mark.filterwarnings("ignore:Layer", "ignore:There is a performance drop")
 @few
 @given(
     layouts,
@@ -305,6 +389,7 @@ def test_fallback_splits_what_is_batched_and_nothing_else(layout: Layout, time: 
             lambda: nn.Conv1d(4, 2, 2),
             lambda: nn.Conv1d(4, 4, 2, groups=2),
             lambda: nn.ConvTranspose1d(4, 2, 2),
+            lambda: weight_norm(nn.Conv1d(4, 2, 3)),
             lambda: nn.RMSNorm(5),
             lambda: nn.InstanceNorm1d(4, affine=True),
             lambda: Scaled(5),
@@ -327,6 +412,11 @@ def test_fallback_says_so_once(recwarn: pytest.WarningsRecorder) -> None:
     assert "vmap(grad)" in said[0]
 
 
+def test_spectral_normalisation_is_refused() -> None:
+    with pytest.raises(InputError, match=r"_SpectralNorm\) keeps a state"):
+        Stacked(nn.Sequential(spectral_norm(nn.Linear(3, 3))))
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -335,7 +425,6 @@ def test_fallback_says_so_once(recwarn: pytest.WarningsRecorder) -> None:
         nn.Dropout(0.5),
         nn.RReLU(),
         nn.GRU(3, 3, 2, dropout=0.5),
-        nn.GRUCell(3, 3),
         nn.LSTM(3, 3, proj_size=2),
     ],
 )
@@ -407,8 +496,8 @@ def test_layers_that_the_loss_ignores_have_zero_gradient() -> None:
 
 def test_every_rule_is_tested_here() -> None:
     tested = {
-        "LinearRule", "Conv2dRule", "EmbeddingRule", "LayerNormRule", "GroupNormRule", "GRURule", "LSTMRule",
-        "AttentionRule", "FallbackRule",
+        "LinearRule", "Conv2dRule", "EmbeddingRule", "LayerNormRule", "GroupNormRule", "RNNRule", "GRURule", "LSTMRule",
+        "CellRule", "AttentionRule", "PReLURule", "FallbackRule",
     }  # fmt: skip
     assert {rule.__name__ for rule in (*RULES, FallbackRule)} == tested
 

@@ -50,6 +50,7 @@ class Rule(ABC, Generic[LayerT]):
 
     Class attributes:
         kinds: the layers it is for.
+        own: the names of the parameters that these layers register, those that may be None included.
 
     Args:
         layer: the template's layer; its own parameters are not read, only its settings.
@@ -58,6 +59,7 @@ class Rule(ABC, Generic[LayerT]):
     """
 
     kinds: ClassVar[tuple[type[nn.Module], ...]] = ()
+    own: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     def __init__(self, layer: LayerT, names: dict[str, str], called: str) -> None:
         self.layer = layer
@@ -69,6 +71,11 @@ class Rule(ABC, Generic[LayerT]):
     def accepts(cls, layer: nn.Module) -> bool:
         """Whether this rule can run a layer of its kinds with its settings; the fallback takes what it cannot."""
         return True
+
+    @classmethod
+    def standard(cls, layer: nn.Module) -> bool:
+        """Whether the layer's parameters are those of its kind; weight normalisation, for one, puts others there."""
+        return set(layer._parameters) == set(cls.own)
 
     @abstractmethod
     def forward(self, tape: Tape, *args: Any, **kwargs: Any) -> Any:

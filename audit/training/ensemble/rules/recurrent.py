@@ -1,4 +1,4 @@
-"""Recurrent layers: what GRU and LSTM share."""
+"""Recurrent layers: what RNN, GRU and LSTM share."""
 
 from __future__ import annotations
 
@@ -101,6 +101,11 @@ class RecurrentRule(Rule[RecurrentT]):
         """[layers * directions, rows, hidden]: the initial state where none is given."""
         directions = 2 if self.layer.bidirectional else 1
         return x.new_zeros(self.layer.num_layers * directions, x.shape[0], self.layer.hidden_size)
+
+    @classmethod
+    def standard(cls, layer: nn.Module) -> bool:
+        """By the names of all its layers and directions."""
+        return isinstance(layer, nn.RNNBase) and set(layer._parameters) == set(layer._flat_weights_names)
 
     @classmethod
     def accepts(cls, layer: nn.Module) -> bool:
