@@ -139,15 +139,17 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         """
         watch = self.record == "gradients"
         trained = self.fit(dataset, canaries, inserted, seeds, speed, self.checkpoint_every, watch)
-        checkpoints = {step: self._view(dataset, trained, at) for step, at in trained.checkpoints.items()}
+        speed = speed or Speed()
+        checkpoints = {step: self._view(dataset, trained, at, speed) for step, at in trained.checkpoints.items()}
         record = gradient_record(canaries.ids, trained, self, self.mechanism, len(dataset.train)) if watch else None
-        return self._view(dataset, trained, trained.parameters, checkpoints, record)
+        return self._view(dataset, trained, trained.parameters, speed, checkpoints, record)
 
     def _view(
         self,
         dataset: Dataset,
         trained: Trained,
         parameters: Tensor,
+        speed: Speed,
         checkpoints: Mapping[int, View] | None = None,
         record: GradientRecord | None = None,
     ) -> View:
@@ -156,8 +158,8 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         view = self.model.view(modules, dataset.train)
         if not self.white_box:
             return view
-        stacked = Stacked(modules[0])
-        movement = Movement(self.model, self._loss(), self.max_grad_norm, stacked, trained.initial, parameters)
+        stacked, here = Stacked(modules[0]), replace(speed, device="cpu")
+        movement = Movement(self.model, self._loss(), self.max_grad_norm, stacked, trained.initial, parameters, here)
         initial = trained.initial.numpy()
         return view.opened(WhiteBox(parameters.numpy(), initial, movement, checkpoints or {}, record))
 
