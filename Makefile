@@ -2,7 +2,7 @@
 # make test   the tests
 # make check  linters and strict types
 # make bench  examples per second of the ensemble engine, Opacus and plain SGD, runs/bench/engine.csv
-# make faults  which planted faults does the gate catch? and 200 audits of a right trainer; writes runs/faults
+# make faults  which planted faults does the gate catch? then 200 audits of the right trainer; writes runs/faults
 # make coverage  is every bound true, and how tight? minutes; writes runs/coverage
 
 PYTHON ?= python3
@@ -20,7 +20,7 @@ figures: demo
 	cp runs/digits/plots/extraction.png docs/demo-extraction.png
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

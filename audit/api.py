@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from attacks.scores import Observations, Scores
 from attacks.view import WHITE_BOX
 from audit import registry
 from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate
-from audit.bounds import Bound
+from audit.bounds import ADD_OR_REMOVE_ONE, Bound
 from audit.claim import Claim
 from audit.defaults import default_estimators
 from audit.estimators.base import Estimator
@@ -192,6 +193,7 @@ def bound(
     confidence: float = 0.95,
     estimator: Estimator | str | None = None,
     seed: int = 0,
+    adjacency: str | None = None,
 ) -> Bound:
     """A lower bound on epsilon from the scores of independent runs with and without one canary.
 
@@ -202,15 +204,36 @@ def bound(
         confidence: of the bound.
         estimator: an estimator or its name; by default calibrated (epsilon, delta), which assumes no curve.
         seed: of ties and of simulations.
+        adjacency: which neighbours the models with and without the canary are: "add-or-remove-one", "replace-one" or
+            "replace-label"; by default the estimator's, where it is for one alone, else "add-or-remove-one".
 
     Raises:
-        InputError: for NaN, or values out of range.
+        InputError: for what is no number, NaN, no scores of one side, or values out of range.
     """
-    scores = Scores.from_arms(in_scores, out_scores)
+    ins, outs = _numbers(in_scores, "in_scores"), _numbers(out_scores, "out_scores")
+    if not (len(ins) and len(outs)):
+        raise InputError(f"Expected scores of both sides, got {len(ins)} in_scores and {len(outs)} out_scores.")
+    if not isinstance(delta, Real):
+        raise InputError(f"Expected delta to be a number, got {delta!r}.")
+    if not 0.5 <= confidence <= 0.9999:
+        raise InputError(f"Expected confidence in [0.5, 0.9999], got {confidence}.")
+    scores = Scores.from_arms(ins, outs)
     if estimator is None:
         estimator = default_estimators(scores, delta, confidence)[0]
     chosen = registry.build(registry.ESTIMATORS, estimator)
-    return chosen.bound(scores, delta, confidence, seed=seed)
+    return chosen.bound(scores, delta, confidence, adjacency or chosen.only_for or ADD_OR_REMOVE_ONE, seed)
+
+
+def _numbers(scores: Any, name: str) -> NDArray[np.float64]:
+    try:
+        found = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"Expected {name} to be numbers, got {scores!r:.60}.") from None
+    if found.ndim != 1:
+        raise InputError(f"Expected {name} to be a 1-D array, got shape {found.shape}.")
+    if np.isnan(found).any():
+        raise InputError(f"Scores must not be NaN: {name}[{int(np.isnan(found).argmax())}] is.")
+    return found
 
 
 def _check(attacks: Sequence[Attack], confidence: float, least_power: float) -> None:

@@ -160,6 +160,9 @@ def bound(
     steps: Annotated[int | None, typer.Option("--steps", help="Of the claimed DP-SGD.")] = None,
     confidence: Annotated[float, typer.Option("--confidence", help="Of each bound by itself.")] = 0.95,
     estimator: Annotated[str | None, typer.Option("--estimator", help="By default what fits the scores.")] = None,
+    fields: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A field of the estimator: prior=0.001.")
+    ] = None,
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="What `plant` wrote; joins coins to scores by canary id.")
     ] = None,
@@ -176,14 +179,16 @@ def bound(
     several, `model` and `canary`.
     """
     from audit.calibration import calibrated_by
-    from audit.score_audit import audit_scores, stated_claim
+    from audit.score_audit import audit_scores, named_estimator, stated_claim
     from audit.score_files import read_scores
+    from audit.settings import parse_settings
 
+    chosen = named_estimator(estimator, parse_settings(fields or ()), sample_rate, steps)
     claim = stated_claim(delta, epsilon, noise_multiplier, sample_rate, steps)
     measured = read_scores(scores, manifest)
     if calibrate is not None:
         measured = calibrated_by(calibrate, measured)
-    found = audit_scores(measured, delta, confidence, estimator, claim, seed)
+    found = audit_scores(measured, delta, confidence, chosen, claim, seed)
     if as_json:
         _print_json(found.document())
     else:

@@ -170,6 +170,7 @@ def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> 
 
     looked = auc_interval(scores, seed) if repetitions else Interval(math.nan, math.nan, math.nan)
     space = float(scores.space.max())
+    one_guess = bool(repetitions) and "top_1" in scores.evidence  # Several draws are allowed more.
     return Extraction(
         repetitions=repetitions,
         secrets=len(models),
@@ -180,5 +181,5 @@ def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> 
         auc_interval=None if math.isnan(looked.value) else looked,
         top=tuple((k, share(f"top_{k}")) for k in sorted(int(n[4:]) for n in scores.evidence if n.startswith("top_"))),
         exact=mean("exact") if "exact" in scores.evidence else 1.0,
-        allowed=allowed_by(claim, repetitions)(1 / space) if repetitions and claim and not claim.is_control else None,
+        allowed=allowed_by(claim, repetitions)(1 / space) if one_guess and claim and not claim.is_control else None,
     )

@@ -202,9 +202,9 @@ def _length_panel(
     colours = _ordered(list(rows), theme)
     for i, (epsilon, found) in enumerate(rows.items()):
         label = f"ε = {setting(epsilon)}" + (" (no noise)" if math.isinf(epsilon) else "")
-        places = [row.exposure_max for row in found]
-        ax.plot(places, [row.rate.value for row in found], color=colours[epsilon], marker=MARKERS[i % 6], label=label)
-        ax.vlines(places, [r.rate.low for r in found], [r.rate.high for r in found], color=colours[epsilon], lw=1.2)
+        places, shares = [row.exposure_max for row in found], [dict(row.top)[1] for row in found]
+        ax.plot(places, [share.value for share in shares], color=colours[epsilon], marker=MARKERS[i % 6], label=label)
+        ax.vlines(places, [s.low for s in shares], [s.high for s in shares], color=colours[epsilon], lw=1.2)
         if math.isfinite(epsilon):
             allowed = allowed_by(claims[epsilon], count)
             grid = np.linspace(min(places), max(places), 40)
@@ -212,7 +212,7 @@ def _length_panel(
     ax.plot([], [], color=theme.ink, ls=(0, (1, 1.4)), label=ALLOWED)
     ax.set_ylim(-0.02, 1.03)
     ax.set_xlabel("bits of the secret")
-    ax.set_ylabel("share extracted")
+    ax.set_ylabel("top-1 extraction")
 
 
 def roc(result: RunResult, theme: Theme = LIGHT) -> Figure | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from attacks.scores import Scores
 from audit import registry
-from audit.bounds import Bound, Estimate
+from audit.bounds import ADD_OR_REMOVE_ONE, Bound, Estimate
 from audit.claim import Claim
 from audit.claim_test import ClaimTest, claim_test, perfect_scores
 from audit.defaults import default_estimators, why_default
 from audit.estimates import GaussianFit, JointBeta
+from audit.estimators.base import Estimator
+from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.independent import needs_one_canary
 from audit.mechanism import DPSGD
 from audit.metrics import association_p_value, auc_interval
@@ -81,7 +84,12 @@ class ScoreAudit:
 
 
 def audit_scores(
-    scores: Scores, delta: float, confidence: float, estimator: str | None, claim: Claim | None, seed: int
+    scores: Scores,
+    delta: float,
+    confidence: float,
+    estimator: Estimator | str | None,
+    claim: Claim | None,
+    seed: int,
 ) -> ScoreAudit:
     """Bound epsilon from scores, by the named estimator or by what fits them.
 
@@ -103,8 +111,14 @@ def audit_scores(
         if estimator is None
         else (registry.build(registry.ESTIMATORS, estimator),)
     )
-    bounds = tuple(chosen.bound(planted, delta, confidence, seed=seed) for chosen in estimators)
-    because = why_default(planted, delta, confidence) if estimator is None else f"Estimator {estimator} was asked for."
+    bounds = tuple(
+        chosen.bound(planted, delta, confidence, chosen.only_for or ADD_OR_REMOVE_ONE, seed) for chosen in estimators
+    )
+    because = (
+        why_default(planted, delta, confidence)
+        if estimator is None
+        else f"Estimator {estimators[0].name} was asked for."
+    )
     auc = auc_interval(planted, seed)
     verdict = test = None
     if claim is not None:
@@ -138,6 +152,23 @@ def audit_scores(
             reason = f"The scores tell nothing of membership (p = {attack.seen_p:.2g}), so nothing follows from them."
             verdict = replace(verdict, reason=reason)
     return ScoreAudit(bounds, because, auc, verdict, _estimates(planted, delta, confidence, seed), test)
+
+
+def named_estimator(
+    name: str | None, fields: Mapping[str, Any], sample_rate: float | None, steps: int | None
+) -> Estimator | None:
+    """The estimator that a command line names, with its fields; one for DP-SGD takes the claimed rate and steps.
+
+    Raises:
+        InputError: for fields without a name, or what the estimator does not have.
+    """
+    if name is None:
+        if fields:
+            raise InputError(f"Expected an estimator to set '{next(iter(fields))}' of, got none.")
+        return None
+    claimed = {"sample_rate": sample_rate, "steps": steps} if name == CalibratedLossCurve.name else {}
+    given = {key: value for key, value in claimed.items() if value is not None}
+    return registry.build(registry.ESTIMATORS, {"name": name, **given, **fields})
 
 
 def stated_claim(

@@ -45,7 +45,8 @@ class GradientEpochs(Attack):
 
     Attributes:
         batches: in an epoch.
-        fixed: whether that batch has the same place in every epoch.
+        place: the batch that it is in, in every epoch, for an adversary who knows the order of the data; None where
+            each epoch has an order of its own.
     """
 
     name: ClassVar[str] = "gradient-epochs"
@@ -54,7 +55,7 @@ class GradientEpochs(Attack):
     family: ClassVar[str] = "white-box"
 
     batches: int = 4
-    fixed: bool = False
+    place: int | None = None
 
     def score(
         self, view: View, canaries: CanarySet, seed: int
@@ -65,6 +66,6 @@ class GradientEpochs(Attack):
         exponent: Floats = (record.unknown - record.norms**2 / 2) / noise**2
         models, steps, planted = exponent.shape
         epochs = exponent[:, : steps // self.batches * self.batches].reshape(models, -1, self.batches, planted)
-        if self.fixed:
-            return np.asarray(logsumexp(epochs.sum(axis=1), axis=1)), {}
+        if self.place is not None:
+            return np.asarray(epochs[:, :, self.place].sum(axis=1)), {}
         return np.asarray(logsumexp(epochs, axis=2).sum(axis=1)), {}

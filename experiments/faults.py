@@ -37,7 +37,7 @@ from canaries.randomness import derive_seed
 from experiments.fault_attacks import GradientEpochs, GradientSpread
 from experiments.planted_faults import FAULTS, Reference
 from experiments.planted_faults.reference import DELTA
-from experiments.planted_faults.worlds import WORLDS, World
+from experiments.planted_faults.worlds import RECORDS, WORLDS, World
 
 CONFIDENCE = 0.999
 PILOT = 64
@@ -75,13 +75,13 @@ class Row:
 
 
 def attacks_on(trainer: Reference, world: World) -> Iterator[Attack]:
-    """Everything that this world's adversary tries; the least access first."""
+    """Everything that this world's adversary tries, who knows that the canary comes last; the least access first."""
     if world.is_record:
         yield Loss()
     yield from (Gradient(), GradientLLR(), GradientSpread())
     batches = round(1 / trainer.claimed_rate)
     if 1 < batches <= trainer.steps:
-        yield from (GradientEpochs(batches), GradientEpochs(batches, fixed=True))
+        yield from (GradientEpochs(batches), GradientEpochs(batches, place=RECORDS % batches))
 
 
 def measure(trainer: Reference, world: World, attacks: list[Attack], models: int, seed: int) -> list[Scores]:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import os
 import subprocess
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,7 +156,7 @@ def _elsewhere(python: str, kind: str, count: int) -> Scores:
 
 def audit(case: Case, seed: int = 0) -> dict[str, Any]:
     """Looks at more and more models, until the claim is refuted or the last look is taken."""
-    started = time.process_time()
+    started = sum(os.times()[:4])
     found, test, level = None, None, 1.0
     for look, models in enumerate(case.looks, start=1):
         found = case.scores(models)
@@ -180,7 +180,7 @@ def audit(case: Case, seed: int = 0) -> dict[str, Any]:
         "level": level,
         "separation": abs(ins.mean() - outs.mean()) / math.sqrt((ins.var() + outs.var()) / 2),
         "models": found.models,
-        "seconds": time.process_time() - started,
+        "seconds": sum(os.times()[:4]) - started,
     }
 
 

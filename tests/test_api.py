@@ -218,10 +218,13 @@ def test_a_bound_from_two_arrays():
 @pytest.mark.parametrize(
     ("arguments", "options", "sentence"),
     [
-        (([1.0, np.nan], [0.0]), {}, "NaN"),
-        (([[1.0]], [0.0]), {}, "two 1-D arrays"),
+        (([1.0, np.nan], [0.0]), {}, r"in_scores\[1\] is"),
+        ((["a"], [0.0]), {}, "in_scores to be numbers"),
+        (([1.0], []), {}, "got 1 in_scores and 0 out_scores"),
+        (([1.0], [0.0]), {"delta": "1e-5"}, "delta to be a number, got '1e-5'"),
+        (([[1.0]], [0.0]), {}, "a 1-D array, got shape"),
         (([1.0], [0.0]), {"delta": 1.0}, r"delta in \[0, 1\), got 1.0"),
-        (([1.0], [0.0]), {"confidence": 0.0}, r"confidence in \(0, 1\), got 0.0"),
+        (([1.0], [0.0]), {"confidence": 0.0}, r"confidence in \[0.5, 0.9999\], got 0.0"),
     ],
 )
 def test_a_bound_from_bad_arrays(arguments, options, sentence):

@@ -43,6 +43,23 @@ def test_p_values_of_the_tightest_mechanism_are_uniform(epsilon: float) -> None:
     assert kstest(found, "uniform").pvalue > 1e-4
 
 
+@pytest.mark.parametrize("coins", [False, True])
+def test_an_epsilon_below_its_own_mechanism_is_tested_too(coins: bool) -> None:
+    """A wrong accountant: epsilon 1 is claimed of noise that means 25."""
+    mechanism = DPSGD(1.0, 100, 2.0)
+    scores = arms(5.0, 500)
+    if coins:
+        member = np.random.default_rng(1).random((1, 1000)) < 0.5
+        score = 5.0 * member + np.random.default_rng(2).normal(size=member.shape)
+        scores = Scores.from_matrix(score, member, randomised="canary")
+    claim = Claim(1.0, DELTA, mechanism=mechanism)
+    test = claim_test(scores, claim)
+    assert test is not None
+    assert test.p_value < 0.01
+    assert test.against == f"the trade-off curve of {mechanism} and {claim}"
+    assert p_value(scores, claim_of(mechanism, DELTA)) > 0.2
+
+
 def test_a_claim_of_epsilon_and_delta_alone_agrees_with_its_bound() -> None:
     scores = arms(3.0, 200)
     bound = CalibratedEpsilonDelta().bound(scores, DELTA, 0.95, seed=3).epsilon

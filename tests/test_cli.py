@@ -215,6 +215,23 @@ def test_bound_against_a_mechanism(call, tmp_path):
     assert "estimate, no bound: epsilon " in out
 
 
+def test_bound_by_an_estimator_with_fields(call, tmp_path):
+    path = scores(tmp_path / "s.csv", 2)
+    named = ("--delta", 1e-5, "--json", "--estimator", "calibrated-loss-curve")
+    found = [
+        json.loads(call("bound", path, *named, *options)[1])["epsilon"]
+        for options in (
+            ("--set", "sample_rate=0.1", "--set", "steps=30"),
+            ("--noise-multiplier", 0.5, "--sample-rate", 0.1, "--steps", 30),
+            (),
+        )
+    ]
+    assert found[0] == found[1] != found[2]
+    code, _, err = call("bound", path, "--delta", 1e-5, "--set", "prior=0.5")
+    assert code == 2
+    assert "an estimator to set 'prior' of" in err
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [

@@ -31,7 +31,7 @@ from canaries.randomness import generator
 
 Ints = NDArray[np.intp]
 
-DRAWS = 999
+DRAWS, MOST_DRAWS = 999, 199_999
 MOST_RANKS = 1024
 MOST_NUMBERS = 8_000_000
 LARGEST = 2.0**14
@@ -115,8 +115,8 @@ def ranks_of(ins: Floats, outs: Floats, draws: int) -> Ranks:
 
 
 def draws_for(level: float) -> int:
-    """Simulations for a test at `level`: 999, more where the level asks for it."""
-    return max(DRAWS, math.ceil(10 / level) - 1)
+    """Simulations for a test at `level`: 999, more where it asks for more; the most refute nothing below 5e-6."""
+    return min(MOST_DRAWS, max(DRAWS, math.ceil(10 / level) - 1))
 
 
 def observed_counts(ins: Floats, outs: Floats, ranks: Ranks, seed: int) -> Ints:

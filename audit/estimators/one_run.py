@@ -44,7 +44,7 @@ class OneRun(Estimator):
         "scores come from the models and the canaries, never from the coins",
     )
 
-    guesses: float = 0.25
+    guesses: float = 0.15
     centre: bool = True
 
     def __post_init__(self) -> None:

@@ -181,11 +181,16 @@ def test_a_single_model_works_or_is_refused(estimator: Estimator, design: Design
 
 @each
 def test_what_the_caller_passes_is_kept(estimator: Estimator, design: Design) -> None:
+    """The adjacency as well, unless the estimator is for another alone: then it says so."""
     scores = design(np.random.default_rng(0))
-    bound = estimator.bound(scores, 0.0, adjacency=REPLACE_ONE, corrected_for=("best of 3 attacks",))
-    assert bound.adjacency == REPLACE_ONE
+    bound = estimator.bound(scores, 0.0, corrected_for=("best of 3 attacks",))
     assert bound.corrected_for[0] == "best of 3 attacks"
-    assert estimator.bound(scores, 0.0).adjacency == ADD_OR_REMOVE_ONE
+    assert bound.adjacency == ADD_OR_REMOVE_ONE
+    if estimator.only_for is None:
+        assert estimator.bound(scores, 0.0, adjacency=REPLACE_ONE).adjacency == REPLACE_ONE
+    else:
+        with pytest.raises(InputError, match="the neighbours are replace-one; set its adjacency"):
+            estimator.bound(scores, 0.0, adjacency=REPLACE_ONE)
 
 
 @each
