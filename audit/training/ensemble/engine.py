@@ -111,7 +111,7 @@ def fit(
     task = replace(task, inputs=inputs, targets=targets, spikes=moved)
     stacked = stacked.moved(speed.device, dtype)
     initial = initial.to(speed.device, dtype)
-    rows = speed.rows_for(_bytes_per_row(stacked, recipe, task, initial))
+    rows = speed.rows_for(bytes_per_row(stacked, initial[:1], inputs, targets, task.loss))
     expected = max(rate for _, rate in recipe.phases()) * task.expected_records * recipe.augmentations
     together = speed.models or max(1, min(len(seeds), int(rows / max(1.0, expected))))
     parts = [
@@ -270,12 +270,11 @@ class _Group:
         return products, norms, known
 
 
-def _bytes_per_row(stacked: Stacked, recipe: Recipe, task: Task, initial: Tensor) -> float:
-    """What one row holds during a pass, measured on two."""
-    parameters = Flat(stacked.shapes).views(initial[:1])
+def bytes_per_row(stacked: Stacked, parameters: Tensor, inputs: Tensor, targets: Tensor, loss: Loss) -> float:
+    """What one row holds during a pass, measured on two of the first record, of one model: parameters [1, size]."""
     layout = Layout(1, 1, 2)
-    x, y = (t[:1].repeat_interleave(2, 0) for t in (task.inputs, task.targets))
-    examples = per_example(stacked, parameters, x, y, layout, task.loss)
+    x, y = (t[:1].repeat_interleave(2, 0) for t in (inputs, targets))
+    examples = per_example(stacked, Flat(stacked.shapes).views(parameters), x, y, layout, loss)
     return tensor_bytes(list(examples.terms.values()), layout)
 
 

@@ -48,11 +48,7 @@ class PerExample:
 
     def dot(self, directions: dict[str, Tensor]) -> Tensor:
         """[models, examples]: inner products of the gradients with directions [models, shape...]."""
-        products = [
-            torch.bmm(t.gradients().flatten(2), directions[n].flatten(1).unsqueeze(2))[..., 0]
-            for n, t in self.terms.items()
-        ]
-        return torch.stack(products).sum(0)
+        return torch.stack([t.dot(directions[n]) for n, t in self.terms.items()]).sum(0)
 
 
 def per_example(

@@ -83,19 +83,29 @@ class InitialParameters:
         except OSError as error:
             raise InputError(f"Cannot read the initial parameters '{self.initial_path}': {error}.") from None
 
+    def template(self, model: Architecture, dataset: Dataset) -> nn.Module:
+        """The module whose frozen parameters and buffers all models share, and what they start from but "fresh" ones.
+
+        Raises:
+            InputError: for a file that does not fit the model.
+        """
+        seed = 0 if self.initial == "fresh" else derive_seed(self.initial_seed, "parameters")
+        module = model.build(dataset.train, seed)
+        if self.initial == "given":
+            self._load(module)
+        return module
+
     def start(self, model: Architecture, dataset: Dataset, seeds: Sequence[int], dtype: str, speed: Speed) -> Tensor:
         """Parameters [models, size] to begin with, in the order of `Flat`.
 
         Raises:
             InputError: for an empty pool where pretraining needs one, or a file that does not fit the model.
         """
-        template = model.build(dataset.train, derive_seed(self.initial_seed, "parameters"))
+        template = self.template(model, dataset)
         flat = Flat(Stacked(template).shapes)
         if self.initial == "fresh":
             drawn = [model.build(dataset.train, derive_seed(seed, "parameters")) for seed in seeds]
             return torch.stack([flat.row(module) for module in drawn])
-        if self.initial == "given":
-            self._load(template)
         shared = flat.row(template)
         if self.initial == "pretrained":
             shared = self._pretrained(model, Stacked(template), dataset, shared, dtype, speed)

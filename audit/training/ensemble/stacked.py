@@ -38,6 +38,7 @@ class Stacked:
         self._frozen = {n: p.detach() for n, p in self.module.named_parameters() if not p.requires_grad}
         self._names = {id(p): n for n, p in self.module.named_parameters()}
         self._rules: list[Rule[Any]] = []
+        self._rehearsed = False
         self._attach("", self.module)
         for p in self.module.parameters():
             p.requires_grad_(False)
@@ -53,7 +54,7 @@ class Stacked:
                 self._attach(f"{name}.{local}" if name else local, child)
             return
         names = {local: self._names[id(p)] for local, p in layer.named_parameters(remove_duplicate=False)}
-        rule = kind(layer, names)
+        rule = kind(layer, names, name)
         layer.forward = rule
         self._rules.append(rule)
 
@@ -67,7 +68,12 @@ class Stacked:
         """The module's output for a merged batch x [rows, ...] under parameters [models, shape...].
 
         With `recording`, the tape holds each parameter's terms once backward has passed.
+
+        Raises:
+            InputError: where a layer gets an input that is no merged batch.
         """
+        if not self._rehearsed:
+            self._rehearse(parameters, x)
         frozen = {n: p.expand(layout.models, *p.shape) for n, p in self._frozen.items()}
         tape = Tape(layout, parameters | frozen, recording)
         for rule in self._rules:
@@ -80,6 +86,14 @@ class Stacked:
         for name in self._frozen:
             tape.terms.pop(name, None)
         return output, tape
+
+    @torch.no_grad()
+    def _rehearse(self, parameters: dict[str, Tensor], x: Tensor) -> None:
+        """Run two rows, then three: a tensor that is no batch cannot be as long as both."""
+        self._rehearsed = True
+        for rows in (2, 3):
+            alone = {n: p[:1] for n, p in parameters.items()}
+            self.run(alone, x[:1].repeat_interleave(rows, 0), Layout(1, rows), recording=False)
 
     @torch.no_grad()
     def outputs(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:

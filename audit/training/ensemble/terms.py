@@ -47,6 +47,10 @@ class Term(ABC):
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """[models, parameter's shape...]: their sum over examples with weights [models, examples]."""
 
+    def dot(self, direction: Tensor) -> Tensor:
+        """[models, examples]: their inner products with a direction [models, parameter's shape...]."""
+        return torch.bmm(self.gradients().flatten(2), direction.flatten(1).unsqueeze(2))[..., 0]
+
 
 class Dense(Term):
     """Per-example gradients, computed when first asked for.
@@ -148,6 +152,20 @@ class Outer(Term):
         g = self.layout.per_pair(self.tap.gradient) * weights.reshape(-1, 1, 1)
         return self._folded(torch.bmm(self.layout.per_model(g).mT, self.layout.per_model(self.inputs)))
 
+    def dot(self, direction: Tensor) -> Tensor:
+        """[models, examples]: sum_t g_t^T D a_t, so that no gradient is written down for it."""
+        g = self.layout.per_model(self.tap.gradient)
+        products = g * torch.bmm(self.layout.per_model(self.inputs), self._unfolded(direction).mT)
+        return products.reshape(self.layout.models, self.layout.examples, -1).sum(2)
+
+    def _unfolded(self, direction: Tensor) -> Tensor:
+        """The matrices [models, outputs, inputs] that have the products with matrices that `direction` has folded."""
+        if self.fold is None:
+            return direction
+        like = direction.new_zeros(direction.shape[0], self.tap.gradient.shape[-1], self.inputs.shape[-1])
+        adjoint = torch.func.vjp(self.fold, like)[1]
+        return adjoint(direction)[0]
+
     def _folded(self, matrices: Tensor) -> Tensor:
         return matrices if self.fold is None else self.fold(matrices)
 
@@ -207,6 +225,14 @@ class Lookup(Term):
         if self._gradients is not None:
             return weigh(weights, self._gradients)
         return self._scattered(self._outputs() * weights.reshape(-1, 1, 1), self.layout.models)
+
+    def dot(self, direction: Tensor) -> Tensor:
+        """[models, examples]: of each position's output gradient with the row that it looked up."""
+        models, size, width = direction.shape
+        start = torch.arange(models, device=self.index.device).unsqueeze(1) * size
+        rows = (self.index.view(models, -1) + start).flatten()
+        found = direction.reshape(-1, width).index_select(0, rows)
+        return (self._outputs() * found.view(*self.index.shape, width)).sum((1, 2)).view(models, -1)
 
 
 def combined(terms: Sequence[Term]) -> Term:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from attacks.view import Access, View, WhiteBox
 from audit.mechanism import DPSGD
 from audit.training.base import SweepTrainer
 from audit.training.ensemble.engine import Task, Trained, Watch, fit
+from audit.training.ensemble.exactness import check_gradients
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.initial import InitialParameters
 from audit.training.ensemble.recipe import Recipe
@@ -91,17 +94,20 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         return replace(self, noise_multiplier=noise_multiplier)
 
     def check(self, dataset: Dataset, canaries: CanarySet) -> None:
-        """Refuse records that the model cannot learn from, and layers that cannot be trained.
+        """Refuse records that the model cannot learn from, and models that cannot be trained exactly.
 
         Raises:
             InputError: a sentence that says what does not fit.
         """
-        stacked = Stacked(self.model.build(dataset.train, 0))
+        template = self.template(self.model, dataset)
+        stacked = Stacked(template)
         for records in (dataset.train, canaries.records, dataset.test):
             if isinstance(records, GradientRecords):
                 spikes(records, stacked.shapes, self.max_grad_norm)
             else:
                 self.model.tensors(records)
+        inputs, targets = self.model.tensors(dataset.train)
+        check_gradients(template, inputs, targets, self._loss(), getattr(torch, self.dtype))
         if self.initial == "pretrained" and not len(dataset.pool):
             raise InputError(f"Data set '{dataset.name}' has no pool of further records to pretrain on.")
         if self.initial == "given":
@@ -133,15 +139,17 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         """
         watch = self.record == "gradients"
         trained = self.fit(dataset, canaries, inserted, seeds, speed, self.checkpoint_every, watch)
-        checkpoints = {step: self._view(dataset, trained, at) for step, at in trained.checkpoints.items()}
+        speed = speed or Speed()
+        checkpoints = {step: self._view(dataset, trained, at, speed) for step, at in trained.checkpoints.items()}
         record = gradient_record(canaries.ids, trained, self, self.mechanism, len(dataset.train)) if watch else None
-        return self._view(dataset, trained, trained.parameters, checkpoints, record)
+        return self._view(dataset, trained, trained.parameters, speed, checkpoints, record)
 
     def _view(
         self,
         dataset: Dataset,
         trained: Trained,
         parameters: Tensor,
+        speed: Speed,
         checkpoints: Mapping[int, View] | None = None,
         record: GradientRecord | None = None,
     ) -> View:
@@ -150,8 +158,8 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         view = self.model.view(modules, dataset.train)
         if not self.white_box:
             return view
-        stacked = Stacked(modules[0])
-        movement = Movement(self.model, self._loss(), self.max_grad_norm, stacked, trained.initial, parameters)
+        stacked, here = Stacked(modules[0]), replace(speed, device="cpu")
+        movement = Movement(self.model, self._loss(), self.max_grad_norm, stacked, trained.initial, parameters, here)
         initial = trained.initial.numpy()
         return view.opened(WhiteBox(parameters.numpy(), initial, movement, checkpoints or {}, record))
 
@@ -184,8 +192,7 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         rows = [members(len(dataset.train), canaries, row) for row in inserted]
         if any(not len(row) for row in rows):
             raise InputError("Expected at least one record to train on, got none.")
-        template = self.model.build(dataset.train, 0)
-        stacked = Stacked(template)
+        stacked = Stacked(self.template(self.model, dataset))
         records, extra = self._joined(dataset, canaries, stacked)
         inputs, targets = self.model.tensors(records)
         task = Task(inputs, targets, rows, len(dataset.train), self._loss(), extra)
@@ -201,13 +208,9 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
 
     def modules(self, dataset: Dataset, parameters: Tensor) -> list[nn.Module]:
         """Modules, one for each row of parameters [models, size]; for views of the last or any earlier step."""
-        flat: Flat | None = None
-        found = []
-        for row in parameters:
-            module = self.model.build(dataset.train, 0).to(row.dtype)
-            flat = flat or Flat(Stacked(module).shapes)
-            found.append(flat.load(module, row).eval())
-        return found
+        template = self.template(self.model, dataset).to(parameters.dtype).eval()
+        flat = Flat(Stacked(template).shapes)
+        return [flat.load(copy.deepcopy(template), row) for row in parameters]
 
     def _loss(self) -> nn.Module:
         criterion = self.model.criterion()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attacks.record import GradientRecord
 from audit.mechanism import DPSGD
-from audit.training.ensemble.engine import Trained
+from audit.training.ensemble.engine import Trained, bytes_per_row
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.gradients import per_example
 from audit.training.ensemble.layout import Layout
@@ -19,10 +19,8 @@ from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.spikes import spikes
 from audit.training.ensemble.stacked import Stacked
 from audit.training.models import Architecture
+from audit.training.speed import Speed
 from canaries.records import GradientRecords, Records
-
-PORTION = 32
-"""Records whose gradients are taken at once; no result depends on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +34,7 @@ class Movement:
         stacked: the model, stacked.
         initial: [models, size].
         parameters: [models, size], where gradients are taken.
+        speed: portions.
     """
 
     model: Architecture
@@ -44,6 +43,7 @@ class Movement:
     stacked: Stacked
     initial: Tensor
     parameters: Tensor
+    speed: Speed = field(default_factory=Speed)
 
     def __call__(self, records: Records) -> NDArray[np.float64]:
         """See the class."""
@@ -51,19 +51,24 @@ class Movement:
         if isinstance(records, GradientRecords):
             found = spikes(records, self.stacked.shapes, self.max_grad_norm).moved("cpu", change.dtype)
             return (change[:, found.coordinates] * found.clipped(self.max_grad_norm)).double().numpy()
-        flat = Flat(self.stacked.shapes)
-        parameters, directions = flat.views(self.parameters), flat.views(change)
         inputs, targets = self.model.tensors(records)
         inputs = inputs.to(change.dtype) if inputs.is_floating_point() else inputs
-        models, stacked = len(change), self.stacked.moved("cpu", change.dtype)
-        parts = []
-        for x, y in zip(torch.split(inputs, PORTION), torch.split(targets, PORTION), strict=True):
-            layout = Layout(models, len(x))
-            merged_x, merged_y = (t.expand(models, *t.shape).flatten(0, 1) for t in (x, y))
-            examples = per_example(stacked, parameters, merged_x, merged_y, layout, self.loss)
-            with torch.no_grad():
-                parts.append(examples.dot(directions) * examples.clip_factors(self.max_grad_norm))
-        return torch.cat(parts, 1).double().numpy()
+        stacked = self.stacked.moved("cpu", change.dtype)
+        rows = self.speed.rows_for(bytes_per_row(stacked, self.parameters[:1], inputs, targets, self.loss))
+        together = min(len(change), rows)
+        blocks = []
+        for k in range(0, len(change), together):
+            some = slice(k, k + together)
+            flat, size = Flat(stacked.shapes), rows // together
+            parameters, directions = flat.views(self.parameters[some]), flat.views(change[some])
+            models, parts = len(change[some]), []
+            for x, y in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
+                merged_x, merged_y = (t.expand(models, *t.shape).flatten(0, 1) for t in (x, y))
+                examples = per_example(stacked, parameters, merged_x, merged_y, Layout(models, len(x)), self.loss)
+                with torch.no_grad():
+                    parts.append(examples.dot(directions) * examples.clip_factors(self.max_grad_norm))
+            blocks.append(torch.cat(parts, 1))
+        return torch.cat(blocks).double().numpy()
 
 
 def gradient_record(

@@ -1,6 +1,6 @@
 """Initial parameters: shared, pretrained or given, from the configuration; canaries labelled by them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from audit.training.ensemble import Ensemble
 from audit.training.models import MLP
 from canaries import Blank
 from canaries.errors import InputError
+from canaries.randomness import derive_seed
 from canaries.records import ArrayRecords, Dataset
 
 RNG = np.random.default_rng(0)
@@ -45,6 +46,63 @@ def test_given_parameters_are_where_training_starts(given):
     for view in (trainer.train(DATA, CANARIES, ROWS, [1, 2]), trainer.initial_view(DATA)):
         for probabilities in view.probabilities(DATA.test.x):
             np.testing.assert_allclose(probabilities, wanted, rtol=1e-5)
+
+
+@dataclass(frozen=True)
+class HalfFrozen(MLP):
+    """The first layer is frozen, and a buffer shifts the inputs."""
+
+    def module(self, example):
+        class Module(torch.nn.Module):
+            def __init__(self, layers):
+                super().__init__()
+                self.layers = layers
+                self.register_buffer("shift", torch.randn(()))
+
+            def forward(self, x):
+                return self.layers(x + self.shift)
+
+        module = Module(super().module(example))
+        module.layers[1].requires_grad_(False)
+        return module
+
+
+@pytest.mark.parametrize("initial", ["given", "shared", "pretrained"])
+def test_frozen_parameters_and_buffers_start_there_too(initial, tmp_path):
+    """Training moves nothing, at this learning rate: views answer as the module that all start from."""
+    model = HalfFrozen((4,))
+    changes = {"model": model, "initial": initial, "initial_seed": 5}
+    module = model.build(DATA.train, derive_seed(5, "parameters"))
+    if initial == "pretrained":
+        changes |= {"pretrain_steps": 1, "pretrain_learning_rate": 1e-12}
+    if initial == "given":
+        module = model.build(DATA.train, 77)
+        torch.save(module.state_dict(), tmp_path / "initial.pt")
+        changes |= {"initial_path": str(tmp_path / "initial.pt")}
+    trainer = replace(TRAINER, record="weights", **changes)
+    trainer.check(DATA, CANARIES)
+    wanted = model.view([module.eval()], DATA.train)
+    for view in (trainer.train(DATA, CANARIES, ROWS, [1, 2]), trainer.initial_view(DATA)):
+        for probabilities in view.probabilities(DATA.test.x):
+            np.testing.assert_allclose(probabilities, wanted.probabilities(DATA.test.x)[0], rtol=1e-5)
+
+
+def test_training_runs_on_the_given_frozen_parameters_and_buffers(tmp_path):
+    """One step without noise, clipping or sampling is one step of plain SGD from the file's module."""
+    model = HalfFrozen((4,))
+    module = model.build(DATA.train, 77)
+    torch.save(module.state_dict(), tmp_path / "frozen.pt")
+    trainer = replace(TRAINER, model=model, initial="given", initial_path=str(tmp_path / "frozen.pt"))
+    trainer = replace(trainer, learning_rate=0.5, sample_rate=1.0, noise_multiplier=0.0, max_grad_norm=1e6)
+    view = trainer.train(DATA, CANARIES, ROWS[:1], [1])
+    x, y = model.tensors(DATA.train)
+    model.criterion()(module(x), y).backward()
+    with torch.no_grad():
+        for p in module.parameters():
+            if p.grad is not None:
+                p.sub_(p.grad, alpha=0.5)
+    wanted = model.view([module.eval()], DATA.train).probabilities(DATA.test.x)[0]
+    np.testing.assert_allclose(view.probabilities(DATA.test.x)[0], wanted, rtol=1e-4)
 
 
 def table(path: str) -> dict:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from attacks import Gradient, GradientLLR, Iterates, Weights
 from attacks.gradient_llr import step_ratios
@@ -18,8 +20,8 @@ from audit.estimators.one_run import OneRun
 from audit.estimators.one_run_fdp import OneRunFDP
 from audit.gaussian import epsilon_of
 from audit.mechanism import DPSGD
-from audit.training.ensemble import Ensemble
-from audit.training.models import MLP, Softmax
+from audit.training.ensemble import Ensemble, Speed
+from audit.training.models import CNN, MLP, Softmax
 from audit.training.nonprivate import NonPrivate
 from audit.training.opacus import Opacus
 from audit.training.text_models import CharacterGRU, CharacterNGram
@@ -119,6 +121,49 @@ def test_movement_of_data_canaries_equals_autograd() -> None:
             gradient = torch.cat([p.grad.flatten() for p in module.parameters()])  # type: ignore[union-attr]
             product = float(change @ gradient) * min(1.0, 0.6 / float(gradient.norm()))
             assert found[k, c] == pytest.approx(product, rel=1e-4, abs=1e-6)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that any operation returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        found = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(found):
+            if isinstance(tensor, torch.Tensor):
+                self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
+        return found
+
+
+@pytest.mark.parametrize("kind", ["array", "images", "text"])
+def test_records_and_movements_of_many_canaries_keep_to_the_memory_budget(kind) -> None:  # type: ignore[no-untyped-def]
+    """Of 300 canaries' gradients, 4 models' each, none is written down: they would be many times the budget."""
+    rng, budget = np.random.default_rng(0), 1.0
+    if kind == "text":
+        texts = ("".join(rng.choice(list("abcd"), 20)) for _ in range(300))
+        trainer = replace(TINY, model=CharacterNGram(length=20, alphabet="abcd", hidden=64))
+        made = TextRecords(tuple(texts))
+    else:
+        shape, model = ((60,), MLP((200,))) if kind == "array" else ((1, 8, 8), CNN((16, 64)))
+        trainer = replace(TINY, model=model)
+        made = ArrayRecords(rng.normal(size=(300, *shape)), rng.integers(0, 3, 300), 3)
+    dataset = Dataset("made", made.take(np.arange(8)), made.take(np.arange(8)), made.take(np.arange(8)))
+    planted = CanarySet("many", tuple(map(str, range(300))), made, np.ones(300, dtype=np.int64), np.zeros(300, bool))
+    trainer, inserted = replace(trainer, steps=1), np.zeros((4, 300), dtype=np.bool_)
+    with Largest() as largest:
+        view = trainer.train(dataset, planted, inserted, [1, 2, 3, 4], Speed(memory_mb=budget))
+        movement = view.movement(made)
+    size = view.parameters().shape[1]
+    assert 4 * 4 * 300 * size > 10 * 2**20 * budget
+    inputs = made.x.nbytes if isinstance(made, ArrayRecords) else 0
+    assert largest.bytes <= max(2**20 * budget, 4 * 4 * size, inputs)
+    wide = trainer.train(dataset, planted, inserted, [1, 2, 3, 4], Speed(memory_mb=1000.0))
+    np.testing.assert_allclose(movement, wide.movement(made), rtol=1e-3, atol=1e-5)
+    found, wanted = (v.gradient_record() for v in (view, wide))
+    np.testing.assert_allclose(found.products, wanted.products, rtol=1e-3, atol=1e-4)
 
 
 def test_the_record_says_what_is_claimed() -> None:

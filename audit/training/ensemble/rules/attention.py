@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +17,23 @@ class AttentionRule(Rule[nn.MultiheadAttention]):
     """Projections in and out are linear layers over the sequence; what lies between has no parameters."""
 
     kinds = (nn.MultiheadAttention,)
+    own = ("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
     @classmethod
     def accepts(cls, layer: nn.Module) -> bool:
-        """With one packed input projection and no extra keys."""
-        return (
-            isinstance(layer, nn.MultiheadAttention)
-            and layer._qkv_same_embed_dim
-            and layer.bias_k is None
-            and not layer.add_zero_attn
-        )
+        """Without extra keys."""
+        return isinstance(layer, nn.MultiheadAttention) and layer.bias_k is None and not layer.add_zero_attn
+
+    @classmethod
+    def standard(cls, layer: nn.Module) -> bool:
+        """The output projection's too."""
+        assert isinstance(layer, nn.MultiheadAttention)
+        return super().standard(layer) and set(layer.out_proj._parameters) == {"weight", "bias"}
+
+    def merged(self, *args: Any, **kwargs: Any) -> list[tuple[Tensor, int]]:
+        """Queries, keys and values."""
+        given = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+        return [(given[name], 0 if self.layer.batch_first else 1) for name in ("query", "key", "value")]
 
     def forward(
         self,
@@ -56,31 +64,31 @@ class AttentionRule(Rule[nn.MultiheadAttention]):
 
     def _project(self, tape: Tape, inputs: list[Tensor], same: bool) -> list[Tensor]:
         """Queries, keys and values, each [rows, heads, time, width of a head]."""
-        if same:
+        packed = "in_proj_weight" in self.names
+        if same and packed:
             parts = list(self._linear(tape, inputs[0], "in_proj_weight", "in_proj_bias").chunk(3, -1))
         else:
-            parts = [self._linear(tape, x, "in_proj_weight", "in_proj_bias", i) for i, x in enumerate(inputs)]
+            names = ["in_proj_weight"] * 3 if packed else [f"{part}_proj_weight" for part in "qkv"]
+            parts = [self._linear(tape, x, names[i], "in_proj_bias", i) for i, x in enumerate(inputs)]
         return [torch.unflatten(p, -1, (self.layer.num_heads, -1)).transpose(1, 2) for p in parts]
 
     def _linear(self, tape: Tape, x: Tensor, weight: str, bias: str, third: int | None = None) -> Tensor:
-        """A linear layer, or the `third` third of the packed one."""
+        """A linear layer; or, of packed parameters, the `third` third."""
         w, b = self.parameter(tape, weight), self.optional(tape, bias)
-        layout, width = tape.layout, w.shape[1] // 3
+        layout, width = tape.layout, self.layer.embed_dim
         rows = slice(None) if third is None else slice(third * width, (third + 1) * width)
-        y = product(layout, x, w[:, rows], None if b is None else b[:, rows])
+        packed = third is not None and weight == "in_proj_weight"
+        y = product(layout, x, w[:, rows] if packed else w, None if b is None else b[:, rows])
         if not tape.recording:
             return y
         y, tap = tape.tapped(y)
-        if third is None:
-            tape.add(self.names[weight], Outer(layout, tap, x.detach()))
-            if b is not None:
-                tape.add(self.names[bias], summed(layout, tap))
-            return y
-        above, below = third * width, (2 - third) * width
-        tape.add(self.names[weight], Outer(layout, tap, x.detach(), lambda m: F.pad(m, (0, 0, above, below))))
+        above, below = (0, 0) if third is None else (third * width, (2 - third) * width)
+        placed = (lambda m: F.pad(m, (0, 0, above, below))) if packed else None
+        tape.add(self.names[weight], Outer(layout, tap, x.detach(), placed))
         if b is not None:
-            placed = Dense(layout, tap, lambda g: F.pad(positions_summed(layout, g), (above, below)))
-            tape.add(self.names[bias], placed)
+            whole = summed(layout, tap)
+            part = Dense(layout, tap, lambda g: F.pad(positions_summed(layout, g), (above, below)))
+            tape.add(self.names[bias], whole if third is None else part)
         return y
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from audit.training.ensemble.layout import Layout
 from audit.training.ensemble.tap import Tap, record
 from audit.training.ensemble.terms import Term
+from canaries.errors import InputError
 
 LayerT = TypeVar("LayerT", bound=nn.Module)
 
@@ -49,17 +50,21 @@ class Rule(ABC, Generic[LayerT]):
 
     Class attributes:
         kinds: the layers it is for.
+        own: the names of the parameters that these layers register, those that may be None included.
 
     Args:
         layer: the template's layer; its own parameters are not read, only its settings.
         names: the layer's parameter names (e.g. "weight") -> the model's (e.g. "block.0.weight").
+        called: the layer's own name in the model (e.g. "block.0").
     """
 
     kinds: ClassVar[tuple[type[nn.Module], ...]] = ()
+    own: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
-    def __init__(self, layer: LayerT, names: dict[str, str]) -> None:
+    def __init__(self, layer: LayerT, names: dict[str, str], called: str) -> None:
         self.layer = layer
         self.names = names
+        self.called = called
         self.tape: Tape | None = None
 
     @classmethod
@@ -67,15 +72,39 @@ class Rule(ABC, Generic[LayerT]):
         """Whether this rule can run a layer of its kinds with its settings; the fallback takes what it cannot."""
         return True
 
+    @classmethod
+    def standard(cls, layer: nn.Module) -> bool:
+        """Whether the layer's parameters are those of its kind; weight normalisation, for one, puts others there."""
+        return set(layer._parameters) == set(cls.own)
+
     @abstractmethod
     def forward(self, tape: Tape, *args: Any, **kwargs: Any) -> Any:
         """The layer's output for merged batches [rows, ...]; adds the layer's terms where the tape records."""
 
+    def merged(self, *args: Any, **kwargs: Any) -> list[tuple[Tensor, int]]:
+        """The arguments of a call that must be merged batches, each with the axis of its rows; here the first."""
+        return [((*args, *kwargs.values())[0], 0)]
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Stands in for the layer's forward."""
+        """Stands in for the layer's forward.
+
+        Raises:
+            InputError: for an input that is no merged batch, whose gradients could not be told apart by example.
+        """
         if self.tape is None:
             raise RuntimeError("A stacked model's layers run only within the stacked model.")
+        rows = self.tape.layout.rows
+        for x, axis in self.merged(*args, **kwargs):
+            if x.ndim <= axis or x.shape[axis] != rows:
+                raise InputError(
+                    f"{self.said()} gets an input of shape {tuple(x.shape)} where axis {axis} should be the batch's, "
+                    f"{rows} rows: expand what all records share, and keep the batch an axis of its own."
+                )
         return self.forward(self.tape, *args, **kwargs)
+
+    def said(self) -> str:
+        """How messages name the layer."""
+        return f"Layer '{self.called}' ({type(self.layer).__name__})"
 
     def parameter(self, tape: Tape, name: str) -> Tensor:
         """[models, shape...]: the parameter that the layer calls `name`."""

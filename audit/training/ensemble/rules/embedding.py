@@ -15,6 +15,7 @@ class EmbeddingRule(Rule[nn.Embedding]):
     """y_t = E[i_t]: the gradient of row r is the sum of g_t over the positions with i_t = r."""
 
     kinds = (nn.Embedding,)
+    own = ("weight",)
 
     @classmethod
     def accepts(cls, layer: nn.Module) -> bool:

@@ -25,34 +25,34 @@ class _GroupNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, anchor: Tensor, groups: int, eps: float, taps: Any
     ) -> Tensor:
         """Of x [rows, positions, channels], scale and shift [rows, channels]."""
-        n, positions, channels = x.shape
-        size = positions * channels // groups
-        sums, squares = (s.view(n, groups, -1).sum(2) / size for s in (x.sum(1), (x * x).sum(1)))
-        rstd = (squares - sums * sums).clamp_(min=0).add_(eps).rsqrt_()
-        mean, rstd = (v.repeat_interleave(channels // groups, 1) for v in (sums, rstd))
+        n, _, channels = x.shape
+        size, width = x[0].numel() // groups, channels // groups
+        mean = x.sum(1).view(n, groups, width).sum(2).div_(size).repeat_interleave(width, 1)
+        x = x - mean.unsqueeze(1)  # Before squaring: E x^2 - (E x)^2 would cancel where the mean is large.
+        squares = (x * x).sum(1).view(n, groups, width).sum(2)
+        rstd = squares.div_(size).add_(eps).rsqrt_().repeat_interleave(width, 1)
         a = rstd * scale
-        ctx.save_for_backward(x, scale, a, mean, rstd)
+        ctx.save_for_backward(x, scale, a, rstd)
         ctx.groups, ctx.taps = groups, taps
-        return torch.addcmul((shift - mean * a).unsqueeze(1), x, a.unsqueeze(1))
+        return torch.addcmul(shift.unsqueeze(1), x, a.unsqueeze(1))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        x, scale, a, mean, rstd = ctx.saved_tensors
+        x, scale, a, rstd = ctx.saved_tensors
         (g,) = gradients
-        n, positions, channels = x.shape
+        n, _, channels = x.shape
         of_shift = g.sum(1)
-        of_scale = ((g * x).sum(1) - mean * of_shift) * rstd
+        of_scale = (g * x).sum(1) * rstd
         ctx.taps[0].set(of_scale)
         ctx.taps[1].set(of_shift)
         if not ctx.needs_input_grad[0]:
             return (None,) * 7
-        size = positions * channels // ctx.groups
+        size, width = x[0].numel() // ctx.groups, channels // ctx.groups
         along, level = (
-            (v * scale).view(n, ctx.groups, -1).sum(2).div_(size).repeat_interleave(channels // ctx.groups, 1)
+            (v * scale).view(n, ctx.groups, width).sum(2).div_(size).repeat_interleave(width, 1)
             for v in (of_scale, of_shift)
         )
-        slope = -along * rstd * rstd
-        gx = torch.addcmul((-slope * mean - level * rstd).unsqueeze(1), x, slope.unsqueeze(1))
+        gx = torch.addcmul((level * -rstd).unsqueeze(1), x, (-along * rstd * rstd).unsqueeze(1))
         return gx.addcmul_(g, a.unsqueeze(1)), *(None,) * 6
 
 

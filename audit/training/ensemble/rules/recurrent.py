@@ -1,9 +1,9 @@
-"""Recurrent layers: what GRU and LSTM share."""
+"""Recurrent layers: what RNN, GRU and LSTM share."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from audit.training.ensemble.rules.base import Rule, Tape, product
 from audit.training.ensemble.tap import Tap
 from audit.training.ensemble.terms import Outer, summed
+from canaries.errors import InputError
 
 RecurrentT = TypeVar("RecurrentT", bound=nn.RNNBase)
 
@@ -20,6 +21,15 @@ class RecurrentRule(Rule[RecurrentT]):
 
     Backward through time leaves both gates' gradients in taps; the rest is `Outer` and `Dense` terms.
     """
+
+    def merged(self, *args: Any, **kwargs: Any) -> list[tuple[Tensor, int]]:
+        """The sequences, and the initial states where they are given."""
+        x, start, *_ = (*args, *kwargs.values(), None)
+        if x.ndim != 3:
+            raise InputError(f"{self.said()} gets an input of shape {tuple(x.shape)}, no batch of sequences.")
+        states = start if isinstance(start, tuple) else (start,)
+        given = [(state, 1) for state in states if state is not None]
+        return [(x, 0 if self.layer.batch_first else 1), *given]
 
     @abstractmethod
     def scan(
@@ -91,6 +101,11 @@ class RecurrentRule(Rule[RecurrentT]):
         """[layers * directions, rows, hidden]: the initial state where none is given."""
         directions = 2 if self.layer.bidirectional else 1
         return x.new_zeros(self.layer.num_layers * directions, x.shape[0], self.layer.hidden_size)
+
+    @classmethod
+    def standard(cls, layer: nn.Module) -> bool:
+        """By the names of all its layers and directions."""
+        return isinstance(layer, nn.RNNBase) and set(layer._parameters) == set(layer._flat_weights_names)
 
     @classmethod
     def accepts(cls, layer: nn.Module) -> bool:
