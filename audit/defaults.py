@@ -28,9 +28,19 @@ def why_default(scores: Scores, delta: float, confidence: float) -> str:
             "Each score comes from a model of its own, so all thresholds are calibrated on the worst mechanism "
             "(calibrated-epsilon-delta); calibrated-gaussian assumes a curve and stands beside it."
         )
+    beside = "one-run-fdp assumes a curve and stands beside it."
+    if "guessed" in scores.evidence:
+        beside = "secret-guess counts guessed secrets; " + beside
+    if isinstance(_headline(scores, delta, confidence), OneRun):
+        return (
+            f"Each canary of each model had its own coin. Of {scores.score.size} coins at delta {delta:g}, "
+            "one-run-calibrated would give more than half of its error to what delta can do to all of them, and miss "
+            "small leaks; one-run, with a number of guesses named in advance, pays for delta near the count that it "
+            f"saw; {beside}"
+        )
     return (
-        "Each canary of each model had its own coin, so right guesses are counted over all coins "
-        f"({_headline(scores, delta, confidence).name}); one-run-fdp assumes a curve and stands beside it."
+        "Each canary of each model had its own coin, so right guesses are counted over all coins, for every number of "
+        f"guesses (one-run-calibrated); {beside}"
     )
 
 

@@ -37,15 +37,19 @@ from audit.estimators.calibrated import (
     gaussian_statistic,
     ranks_of,
 )
+from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
+from audit.estimators.calibrated_gaussian import CalibratedGaussian
+from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.clopper_pearson import ClopperPearson
 from audit.estimators.coins import ordered_coins
 from audit.estimators.dkw import DKW
+from audit.estimators.exposure_rank import ExposureRank
 from audit.estimators.gaussian_dp import GaussianDP
 from audit.estimators.one_run import OneRun
-from audit.estimators.one_run_calibrated import CoinTest
+from audit.estimators.one_run_calibrated import CoinTest, OneRunCalibrated
 from audit.estimators.one_run_fdp import OneRunFDP
 from audit.estimators.reconstruction import Reconstruction
-from audit.estimators.secret_guess import SecretGuess, success_ceiling
+from audit.estimators.secret_guess import SecretGuess
 from audit.gaussian import epsilon_of, mu_of
 from audit.loss_curve import curve_of
 from audit.mechanism import DPSGD
@@ -60,13 +64,16 @@ from experiments.calibration_table import (
     one_run_table,
 )
 from experiments.coverage_report import write_report
-from experiments.laws import DELTA, RATE, STEPS, Law, all_laws, gaussian, subsampled_mechanism
+from experiments.laws import COPIES, DELTA, RATE, STEPS, Law, all_laws, group_laws, subsampled_mechanism
+from experiments.secret_laws import SECRETS, SecretLaw, rank_laws, secret_laws
 
 CONFIDENCE = 0.95
 FALSE_ALARM = 0.01
 EPSILONS = (1.0, 4.0, 8.0, 10.0)
 SIZES = ((100, 100), (500, 500), (2000, 2000), (100, 900))
 COINS = (200, 1000, 5000)
+GROUP_EPSILONS = (0.5, 2.0)
+"""For one of COPIES copies."""
 SEEDS, SEEDS_LARGE = 20, 10
 """Simulations for each table, up to a thousand models and beyond."""
 CEILING = "parametric ceiling"
@@ -94,13 +101,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """What one worker does: one estimator at one size, on every law."""
+    """What one worker does: one estimator at one size, on every law; with several copies, on every law of a group."""
 
     estimator: str
     n_in: int
     n_out: int
     audits: int
     plain: Estimator | None = None
+    copies: int = 1
 
 
 def study(audits: int, jobs: int, epsilons: tuple[float, ...] = EPSILONS, parts: Path | None = None) -> pd.DataFrame:
@@ -117,7 +125,8 @@ def study(audits: int, jobs: int, epsilons: tuple[float, ...] = EPSILONS, parts:
 
 def _measured(task: Task, laws: list[Law], parts: Path | None) -> pd.DataFrame:
     """One task's rows, from its file where there is one."""
-    name = f"{task.estimator} {task.n_in} {task.n_out} {task.audits} of {len(laws)} laws.csv"
+    copies = "" if task.copies == 1 else f" {task.copies} copies"
+    name = f"{task.estimator}{copies} {task.n_in} {task.n_out} {task.audits} of {len(laws)} laws.csv"
     path = None if parts is None else parts / name
     if path is not None and path.exists():
         return pd.read_csv(path)
@@ -146,7 +155,17 @@ def tasks(audits: int) -> list[Task]:
     short += [Task("betting", *size, few, Betting()) for size in SIZES[:2]]
     short += [Task(CEILING, *size, audits) for size in SIZES]
     secrets = [Task(e.name, 60, 0, some, e) for e in (SecretGuess(), Reconstruction(prior=1 / SECRETS))]
-    return [*long, *coins, *short, *secrets]
+    secrets += [Task(ExposureRank.name, 60, 0, some, ExposureRank())]
+    return [*long, *coins, *short, *secrets, *_groups(few)]
+
+
+def _groups(audits: int) -> list[Task]:
+    """Bounds for one copy from canaries of COPIES copies."""
+    runs = (CalibratedEpsilonDelta(), CalibratedGaussian(), ClopperPearson(), DKW(), GaussianDP(), Betting())
+    tasks = [Task(e.name, 100, 100, audits, e, COPIES) for e in runs]
+    tasks += [Task(CalibratedLossCurve.name, 100, 100, max(1, audits // 3), CalibratedLossCurve(RATE, STEPS), COPIES)]
+    tasks += [Task(e.name, 100, 100, audits, e, COPIES) for e in (OneRun(), OneRunCalibrated(), OneRunFDP())]
+    return tasks + [Task(e.name, 60, 0, audits, e, COPIES) for e in (SecretGuess(), ExposureRank())]
 
 
 def seeds_of(task: Task) -> int:
@@ -162,14 +181,19 @@ def named(estimator: Estimator) -> str:
 
 def measure(task: Task, laws: list[Law]) -> list[Row]:
     """The rows of one task."""
+    epsilons = EPSILONS if task.copies == 1 else GROUP_EPSILONS
     if task.estimator in ("secret-guess", "reconstruction"):
-        return [_row(task, law, *_secrets(task, law)) for law in _secret_laws()]
+        return [_row(task, law, *_secrets(task, law)) for law in secret_laws(epsilons, task.copies)]
+    if task.estimator == "exposure-rank":
+        return [_row(task, law, *_secrets(task, law)) for law in rank_laws(epsilons, task.copies)]
+    if task.copies > 1:
+        laws = group_laws(epsilons)
     if task.estimator == CEILING:
         laws = [law for law in laws if law.name in ("null data", "Gaussian")]
     elif task.estimator == "one-run-fdp":
         laws = [law for law in laws if law.curve == "gaussian" or law.name == "Laplace"]
     elif task.estimator == "calibrated-loss-curve":
-        laws = [law for law in laws if law.curve == "dpsgd" or law.name == "null data"]
+        laws = [law for law in laws if law.curve == "dpsgd" or law.truth == 0]
     bounds = _ways(task, laws)
     return [_row(task, law, *bounds(law, derive_seed(0, task.estimator, law.name, str(law.epsilon)))) for law in laws]
 
@@ -179,7 +203,7 @@ def assumptions_hold(estimator: str, law: str) -> bool:
     if estimator == CEILING:
         return False
     if estimator in ("calibrated-gaussian", "gaussian-dp", "one-run-fdp"):
-        return law in ("null data", "Gaussian", "discrete with ties")
+        return law.split(",")[0] in ("null data", "Gaussian", "discrete with ties")
     return True
 
 
@@ -194,7 +218,7 @@ def alarms(table: pd.DataFrame) -> pd.DataFrame:
     return held[p < FALSE_ALARM / max(1, len(held))]
 
 
-def _row(task: Task, law: Law, found: Floats, over: NDArray[np.bool_]) -> Row:
+def _row(task: Task, law: Law | SecretLaw, found: Floats, over: NDArray[np.bool_]) -> Row:
     tenth = float(np.percentile(found, 10))
     return Row(
         task.estimator, law.name, law.epsilon, task.n_in, task.n_out, len(found), over.mean(), found.mean(), tenth
@@ -212,12 +236,13 @@ def _ways(task: Task, laws: list[Law]) -> Bounds:
 
 
 def _plainly(task: Task, estimator: Estimator) -> Bounds:
-    coins = isinstance(estimator, OneRun | OneRunFDP)
+    coins = isinstance(estimator, OneRun | OneRunCalibrated | OneRunFDP)
 
     def bounds(law: Law, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
         found = np.empty(task.audits)
         for i in range(task.audits):
             scores = _coins(task, law, seed, i) if coins else Scores.from_arms(*_arms(task, law, seed, i))
+            scores = replace(scores, repetitions=np.full_like(scores.repetitions, task.copies))
             found[i] = estimator.epsilon(scores, DELTA, CONFIDENCE, i)
         return found, found > law.truth * (1 + 1e-9)
 
@@ -294,16 +319,19 @@ def _ceiling(task: Task) -> Bounds:
     def bounds(law: Law, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
         found = np.empty(task.audits)
         for i in range(task.audits):
-            ins, outs = _arms(task, law, seed, i)
-            pooled = math.sqrt((ins.var(ddof=1) * (len(ins) - 1) + outs.var(ddof=1) * (len(outs) - 1)) / (
-                len(ins) + len(outs) - 2
-            ))  # fmt: skip
-            d = (ins.mean() - outs.mean()) / pooled
-            mu = d - 1.645 * math.sqrt((1 / len(ins) + 1 / len(outs)) * (1 + d**2 / 8))
-            found[i] = epsilon_of(max(0.0, mu), DELTA)
+            found[i] = parametric_ceiling(*_arms(task, law, seed, i))
         return found, found > law.truth * (1 + 1e-9)
 
     return bounds
+
+
+def parametric_ceiling(ins: Floats, outs: Floats) -> float:
+    """Epsilon at DELTA of the lower limit of mu, by who knows that scores are normal with one spread."""
+    freedom = len(ins) + len(outs) - 2
+    pooled = math.sqrt((ins.var(ddof=1) * (len(ins) - 1) + outs.var(ddof=1) * (len(outs) - 1)) / freedom)
+    d = (ins.mean() - outs.mean()) / pooled
+    mu = d - 1.645 * math.sqrt((1 / len(ins) + 1 / len(outs)) * (1 + d**2 / 8))
+    return epsilon_of(max(0.0, mu), DELTA)
 
 
 def _arms(task: Task, law: Law, seed: int, audit: int) -> tuple[Floats, Floats]:
@@ -318,26 +346,12 @@ def _coins(task: Task, law: Law, seed: int, audit: int) -> Scores:
     return Scores.from_matrix(law.draw(rng, member), member, randomised="canary")
 
 
-SECRETS = 100
-"""Equally likely secrets; each model has one of its own."""
-
-
-def _secret_laws() -> list[Law]:
-    laws = [replace(gaussian(epsilon), name="k-ary response") for epsilon in EPSILONS]
-    return [replace(laws[0], name="null data", epsilon=0.0, truth=0.0), *laws]
-
-
-def _secrets(task: Task, law: Law) -> tuple[Floats, NDArray[np.bool_]]:
-    estimator, n = task.plain, task.n_in
-    assert estimator is not None
-    found, own = np.empty(task.audits), np.eye(n, dtype=bool)
+def _secrets(task: Task, law: SecretLaw) -> tuple[Floats, NDArray[np.bool_]]:
+    assert task.plain is not None
+    found = np.empty(task.audits)
     for i in range(task.audits):
-        rng = generator(0, "k-ary response", str(law.epsilon), i)
-        right = own & (rng.random((n, n)) < success_ceiling(law.truth, DELTA, SECRETS))
-        scores = Scores.from_matrix(np.zeros((n, n)), own, randomised="model")
-        evidence = {"guessed": right, "reconstructed": right}
-        scores = replace(scores, space=np.full(n, float(SECRETS)), evidence=evidence)
-        found[i] = estimator.epsilon(scores, DELTA, CONFIDENCE, i)
+        scores = law.draw(generator(0, "k-ary response", str(law.epsilon), i), task.n_in)
+        found[i] = task.plain.epsilon(scores, DELTA, CONFIDENCE, i)
     return found, found > law.truth * (1 + 1e-9)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
+from scipy.stats import binom
 
 from audit.accounting import noise_multiplier
 from audit.gaussian import mu_of
@@ -21,6 +23,8 @@ from audit.mechanism import DPSGD
 DELTA = 1e-5
 RATE, STEPS = 0.1, 20
 """Of the subsampled Gaussian."""
+COPIES = 4
+"""Of a canary that is a group: one record several times over, or the records of one user."""
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, NDArray[np.bool_]], Floats]
@@ -105,3 +109,32 @@ def all_laws(epsilons: tuple[float, ...]) -> list[Law]:
     """Every law at every epsilon; null once."""
     makers = (randomised_response, laplace, gaussian, subsampled, ties, heavy_tails)
     return [null(), *(make(epsilon) for make in makers for epsilon in epsilons)]
+
+
+def group_laws(epsilons: tuple[float, ...]) -> list[Law]:
+    """What COPIES copies give away together, by mechanisms whose `epsilon` and `truth` are for one copy."""
+    makers = (_randomised_response_of_a_group, _gaussian_of_a_group, _subsampled_of_a_group)
+    laws = [null(), *(make(epsilon) for make in makers for epsilon in epsilons)]
+    return [replace(law, name=f"{law.name}, {COPIES} copies") for law in laws]
+
+
+def _randomised_response_of_a_group(epsilon: float) -> Law:
+    return replace(randomised_response(COPIES * epsilon), epsilon=epsilon, truth=epsilon)
+
+
+def _gaussian_of_a_group(epsilon: float) -> Law:
+    shift = COPIES * mu_of(epsilon, DELTA)
+    return replace(gaussian(epsilon), draw=lambda rng, m: rng.normal(shift * m, 1))
+
+
+def _subsampled_of_a_group(epsilon: float) -> Law:
+    """Each copy is in each batch by a coin of its own; the score is the log-likelihood ratio of all steps."""
+    sigma, j = subsampled_mechanism(epsilon).noise_multiplier, np.arange(COPIES + 1)
+
+    def draw(rng: np.random.Generator, member: NDArray[np.bool_]) -> Floats:
+        seen = rng.normal(0, sigma, (*member.shape, STEPS))
+        seen += rng.binomial(COPIES, RATE, seen.shape) * member[..., None]
+        log_ratio = binom.logpmf(j, COPIES, RATE) + (j * seen[..., None] - j**2 / 2) / sigma**2
+        return np.asarray(logsumexp(log_ratio, axis=-1).sum(axis=-1))
+
+    return replace(subsampled(epsilon), draw=draw)

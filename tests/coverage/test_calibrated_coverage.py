@@ -9,19 +9,44 @@ import pytest
 from scipy.stats import betabinom, binom
 
 from attacks.scores import Scores
-from audit.estimators import DKW, Betting, CalibratedEpsilonDelta, CalibratedGaussian, OneRunCalibrated, OneRunFDP
-from audit.estimators.calibrated import draws_for, epsilon_delta_statistic, gaussian_statistic, ranks_of
+from audit.estimators import (
+    DKW,
+    Betting,
+    CalibratedEpsilonDelta,
+    CalibratedGaussian,
+    CalibratedLossCurve,
+    OneRunCalibrated,
+    OneRunFDP,
+)
+from audit.estimators.calibrated import Family, draws_for, epsilon_delta_statistic, gaussian_statistic, ranks_of
 from audit.estimators.coins import ordered_coins
 from audit.estimators.one_run_calibrated import CoinTest
-from audit.gaussian import mu_of
+from audit.gaussian import epsilon_of, mu_of
+from audit.loss_curve import curve_of
+from audit.mechanism import DPSGD
 from experiments.calibration_table import (
     CriticalValues,
     epsilon_delta_table,
     gaussian_table,
+    many_runs_table,
     observed,
     one_run_table,
 )
-from experiments.laws import DELTA, Law, gaussian, heavy_tails, laplace, null, randomised_response, subsampled, ties
+from experiments.coverage import parametric_ceiling
+from experiments.laws import (
+    DELTA,
+    RATE,
+    STEPS,
+    Law,
+    gaussian,
+    heavy_tails,
+    laplace,
+    null,
+    randomised_response,
+    subsampled,
+    subsampled_mechanism,
+    ties,
+)
 
 FALSE_ALARM = 1e-4
 AUDITS, LEVEL, SEEDS = 600, 0.1, 8
@@ -83,6 +108,54 @@ def test_gaussian_is_wrong_where_its_curve_is_not_gaussian() -> None:
         score = law.draw(np.random.default_rng([13, i]), member)
         over += CalibratedGaussian().epsilon(Scores.from_arms(score[member], score[~member]), DELTA, 0.9, i) > 1
     assert over > 10
+
+
+@pytest.mark.parametrize(
+    "law", [null(), subsampled(1.0), subsampled(4.0)], ids=lambda law: f"{law.name} {law.epsilon:g}"
+)
+def test_loss_curve_on_subsampled_gaussians(law: Law) -> None:
+    n_in, n_out = 20, 25
+    ranks, member = ranks_of(np.empty(n_in), np.empty(n_out), draws_for(LEVEL)), np.arange(n_in + n_out) < n_in
+    theta = 1 / subsampled_mechanism(law.epsilon).noise_multiplier if law.truth else 0.0
+
+    def move(tpr: np.ndarray, theta: float) -> np.ndarray:
+        return curve_of(DPSGD(RATE, STEPS, 1 / theta)).invert(tpr) if theta else tpr
+
+    statistic = gaussian_statistic(ranks)
+    table = many_runs_table(statistic, Family(lambda x: x, move), ranks, [theta], LEVEL, SEEDS)
+    over = 0
+    for i in range(AUDITS):
+        score = law.draw(np.random.default_rng([18, i]), member)
+        refuted = table.refutes(theta, observed(statistic, ranks, score[member], score[~member], i % SEEDS), i % SEEDS)
+        over += refuted
+        if i < 15:  # The bound itself: above the truth, up to the grid of noise, where the true curve is refuted.
+            scores = Scores.from_arms(score[member], score[~member])
+            bound = CalibratedLossCurve(RATE, STEPS).epsilon(scores, DELTA, 1 - LEVEL, i % SEEDS)
+            assert bound >= 0.98 * law.truth if refuted else bound <= law.truth + 1e-3
+    assert over <= most(AUDITS, SEEDS)
+    assert over > AUDITS * LEVEL / 2
+
+
+@pytest.mark.parametrize("epsilon", [4.0, 8.0])
+def test_gaussian_bounds_keep_98_percent_of_the_parametric_ceiling(epsilon: float) -> None:
+    """Mean bounds of the same 300 audits with 500 + 500 models, at 95%.
+
+    The ratio is 98.5% at epsilon 4 and 99.2% at 8 (docs/coverage.md); from 320 audits and 16 simulations its standard
+    error is 0.3% and 0.2%. Seeds are fixed, so the test cannot fail by chance; drawn anew it would, one time in twenty.
+    """
+    n, audits, seeds = 500, 320, 16
+    mu, law, member = mu_of(epsilon, DELTA), gaussian(epsilon), np.arange(1000) < 500
+    ranks = ranks_of(np.empty(n), np.empty(n), draws_for(0.05))
+    statistic = gaussian_statistic(ranks)
+    table = gaussian_table(n, n, np.linspace(mu - 0.4, mu + 0.25, 6), 0.05, seeds)
+    found, ceiling = np.empty(audits), np.empty(audits)
+    for i in range(audits):
+        score = law.draw(np.random.default_rng([19, i]), member)
+        seen = observed(statistic, ranks, score[member], score[~member], i)
+        found[i] = epsilon_of(table.bound(seen, i % seeds), DELTA)
+        ceiling[i] = parametric_ceiling(score[member], score[~member])
+    assert found.mean() / ceiling.mean() >= 0.98
+    assert epsilon_of(mu - 0.4, DELTA) < found.min() <= found.max() < epsilon_of(mu + 0.25, DELTA)  # inside the table
 
 
 @pytest.mark.parametrize("law", [*ANY, gaussian(1.0), gaussian(4.0)], ids=lambda law: f"{law.name} {law.epsilon:g}")

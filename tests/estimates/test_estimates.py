@@ -12,6 +12,8 @@ from audit.estimates.andrew import normal_delta
 from audit.estimates.base import Heuristic
 from audit.gaussian import delta_of, mu_of
 from canaries.errors import InputError
+from experiments.estimates import measure
+from experiments.laws import gaussian, laplace
 
 ALL = (GaussianFit(), JointBeta(), Andrew())
 
@@ -74,3 +76,11 @@ def test_bad_input_is_named(heuristic: Heuristic) -> None:
 @pytest.mark.parametrize("heuristic", ALL)
 def test_equal_scores_work(heuristic: Heuristic) -> None:
     assert heuristic.estimate(Scores.from_arms(np.zeros(20), np.zeros(20)), 1e-5).epsilon < 1
+
+
+def test_the_gaussian_fit_holds_on_its_own_curve_alone() -> None:
+    fit = GaussianFit(resamples=100)
+    above, below, mean = measure(fit, gaussian(4.0), models=200, audits=40)
+    assert above + below < 0.25
+    assert mean == pytest.approx(4, rel=0.1)
+    assert measure(fit, laplace(1.0), models=200, audits=40)[0] > 0.9

@@ -145,6 +145,23 @@ def test_bound_never_falls_when_an_in_score_rises(
     assert bound(estimator, raised, outs) >= bound(estimator, ins, outs)
 
 
+@given(ins=ARM, outs=ARM, data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_the_loss_curve_bound_never_falls_when_an_in_score_rises(
+    ins: list[float], outs: list[float], data: st.DataObject
+) -> None:
+    # At 60% confidence, so that a few scores say something; several high scores, so that the curve matters.
+    ins = ins + [math.inf] * data.draw(st.integers(0, 10))
+    which = data.draw(st.integers(0, len(ins) - 1))
+    raised = list(ins)
+    raised[which] = data.draw(st.floats(min_value=ins[which], allow_nan=False))
+    estimator = CalibratedLossCurve(sample_rate=0.3, steps=3)
+    before, after = (
+        estimator.epsilon(Scores.from_arms(np.array(arm), np.array(outs)), 1e-5, 0.6, 0) for arm in (ins, raised)
+    )
+    assert after >= before
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @given(st.integers(0, 10_000))
 @settings(max_examples=15, deadline=None)

@@ -2,6 +2,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import norm
 
 from attacks.scores import Scores
@@ -61,3 +63,17 @@ def test_bad_counts_are_named() -> None:
         gaussian_mu_refuted(10, 6, 7, 0.05)
     with pytest.raises(InputError, match=r"guesses in \(0, 1\], got 0"):
         OneRunFDP(guesses=0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=40), st.data())
+@settings(max_examples=60, deadline=None)
+def test_bound_never_falls_when_an_in_score_rises(pairs: list[tuple[int, bool]], data: st.DataObject) -> None:
+    score, member = np.array([[p[0] for p in pairs]], float), np.array([[p[1] for p in pairs]])
+    which = data.draw(st.integers(0, len(pairs) - 1))
+    raised = score.copy()
+    raised[0, which] += data.draw(st.integers(1, 30)) * (1 if member[0, which] else -1)
+    before, after = (
+        OneRunFDP(guesses=0.5).epsilon(Scores.from_matrix(s, member, randomised="canary"), 1e-5, 0.5, 0)
+        for s in (score, raised)
+    )
+    assert after >= before
