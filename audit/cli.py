@@ -140,6 +140,8 @@ def gate(
     else:
         for finding in found.findings:
             print(f"{finding.severity.upper()} {finding.rule}: {finding.where}: {finding.message}")
+        for finding in found.unclear:
+            print(f"UNCLEAR {finding.rule}: {finding.where}: {finding.message}")
         if result.failures:
             print(f"{len(result.failures)} units failed; their tracebacks are in {run / 'failures'}.")
         print(f"{'passed' if found.passed else 'not passed'}: {found.verdict}")

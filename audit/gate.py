@@ -45,6 +45,7 @@ class GateResult:
         passed: true if nothing failed and the verdict is NOT_REFUTED.
         verdict: the run's.
         findings: errors and warnings.
+        unclear: what the policy asks and the run cannot tell; an error among them keeps the gate from passing.
         exit_code: 0 passed, 1 refuted or over budget, 3 inconclusive, 4 some units failed.
     """
 
@@ -52,6 +53,7 @@ class GateResult:
     verdict: Verdict
     findings: tuple[Finding, ...]
     exit_code: int
+    unclear: tuple[Finding, ...] = ()
 
 
 def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) -> GateResult:
@@ -73,14 +75,17 @@ def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) 
         *_of_rates(cells, policy, result.confidence),
         *_of_baseline(result, policy, baseline),
     )
+    unclear = tuple(finding for cell in cells for finding in _of_gaps(cell, policy))
     code = exit_code(result)
     if any(finding.severity == "error" for finding in findings):
         code = exit_codes.REFUTED
     elif code == exit_codes.REFUTED:  # Refuted, where the policy does not mind: what else is there?
-        unclear = any(cell.verdict and cell.verdict.outcome is Outcome.INCONCLUSIVE for cell in result.cells)
-        otherwise = exit_codes.INCONCLUSIVE if unclear else exit_codes.NOT_REFUTED
+        inconclusive = any(cell.verdict and cell.verdict.outcome is Outcome.INCONCLUSIVE for cell in result.cells)
+        otherwise = exit_codes.INCONCLUSIVE if inconclusive else exit_codes.NOT_REFUTED
         code = exit_codes.UNITS_FAILED if result.failures else otherwise
-    return GateResult(code == exit_codes.NOT_REFUTED, result.verdict, findings, code)
+    if code == exit_codes.NOT_REFUTED and any(finding.severity == "error" for finding in unclear):
+        code = exit_codes.INCONCLUSIVE
+    return GateResult(code == exit_codes.NOT_REFUTED, result.verdict, findings, code, unclear)
 
 
 def exit_code(result: RunResult) -> int:
@@ -154,6 +159,14 @@ def _of_claim(cell: CellResult, policy: Policy) -> Iterator[Finding]:
     if budget is not None and verdict.lower_bound > budget.limit:
         message = f"Epsilon is at least {lower(verdict.lower_bound)}; at most {budget.limit:g} is allowed."
         yield Finding("max_lower_bound", where, message, budget.severity)
+
+
+def _of_gaps(cell: CellResult, policy: Policy) -> Iterator[Finding]:
+    """What a refuted cell lacks, where the policy looks away from the refutation; other cells say so themselves."""
+    assert cell.verdict is not None
+    if cell.verdict.outcome is Outcome.REFUTED and policy.claim_severity != "error":
+        for gap in cell.verdict.gaps:
+            yield Finding("inconclusive", _where(cell.audit, cell.claim.epsilon), gap)
 
 
 def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,6 +182,17 @@ def test_a_warning_alone_passes():
     refuted = check(result(cell(Outcome.REFUTED)), Policy(refute_claims="warning"))
     assert (refuted.passed, refuted.exit_code) == (True, 0)
     assert refuted.findings[0].severity == "warning"
+
+
+@pytest.mark.parametrize("refute_claims", [False, "warning"])
+def test_looking_away_from_a_refutation_does_not_hide_what_the_audit_lacks(refute_claims):
+    gap = "800 of 1000 models are missing; run the sweep again."
+    full = cell(Outcome.REFUTED)
+    lacking = replace(full, verdict=replace(full.verdict, gaps=(gap,)))
+    found = check(result(lacking), Policy(refute_claims=refute_claims))
+    assert (found.passed, found.exit_code) == (False, 3)
+    assert [finding.message for finding in found.unclear] == [gap]
+    assert check(result(lacking), Policy()).exit_code == 1
 
 
 def test_nothing_counts_where_the_negative_control_alarmed():
