@@ -16,7 +16,7 @@ from audit.formatting import lower, number, p_value
 from audit.policy import Policy, Severity
 from audit.rates import rate_at_least, tpr_at_least
 from audit.regression import changes
-from audit.results import AttackResult, CellResult, Outcome, RunResult, Verdict
+from audit.results import AttackResult, CellResult, Extraction, Outcome, RunResult, Verdict
 from canaries.errors import InputError
 
 
@@ -172,8 +172,9 @@ def _of_gaps(cell: CellResult, policy: Policy) -> Iterator[Finding]:
 def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Iterator[Finding]:
     """Budgets on rates; all their limits hold together with the run's confidence."""
     attacks = [(_where(cell.audit, cell.claim.epsilon), attack) for cell in cells for attack in cell.attacks]
-    groups = sum(len(attack.extraction) for _, attack in attacks) if policy.max_extraction_rate else 0
-    each = simultaneous_confidence(confidence, groups + len(attacks) * len(policy.max_tpr))
+    shares = sum(len(_shares(group)) for _, attack in attacks for group in attack.extraction)
+    shares *= policy.max_extraction_rate is not None
+    each = simultaneous_confidence(confidence, shares + len(attacks) * len(policy.max_tpr))
     for where, attack in attacks:
         yield from _extracted(where, attack, policy, each)
         for budget in policy.max_tpr:
@@ -190,15 +191,26 @@ def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: flo
     budget = policy.max_extraction_rate
     for group in attack.extraction if budget is not None else ():
         assert budget is not None
-        if not group.secrets:
-            continue
-        least = rate_at_least(round(group.rate.value * group.secrets), group.secrets, confidence)
-        if least > budget.limit:
+        limits = [
+            (rate_at_least(round(share * group.secrets), group.secrets, confidence), share, how)
+            for how, share in _shares(group).items()
+        ]
+        if limits and max(limits)[0] > budget.limit:
+            least, share, how = max(limits)
             message = (
-                f"{group.rate.value:.0%} of the secrets inserted {group.repetitions} times were extracted (at least "
+                f"{share:.0%} of the secrets inserted {group.repetitions} times were extracted {how} (at least "
                 f"{lower(100 * least)}%, confidence {confidence:.6g}); at most {budget.limit:.0%} is allowed."
             )
             yield Finding("max_extraction_rate", where, message, budget.severity)
+
+
+def _shares(group: Extraction) -> dict[str, float]:
+    """The shares of a group's secrets that were extracted, by how; none for secrets that were never inserted."""
+    if not group.repetitions or not group.secrets:
+        return {}
+    ranked = dict(group.top)
+    first = {"as the likeliest of all values": ranked[1].value} if 1 in ranked else {}
+    return {"by decoding": group.rate.value} | first
 
 
 def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) -> Iterator[Finding]:

@@ -105,8 +105,27 @@ def test_a_budget_on_extraction_counts_what_is_proven(extracted, of, limit, fail
     if fails:
         (finding,) = found.findings
         assert finding.rule == "max_extraction_rate"
-        assert "50% of the secrets inserted 16 times were extracted (at least 41.3%" in finding.message
+        assert "50% of the secrets inserted 16 times were extracted by decoding (at least 41.3%" in finding.message
         assert "at most 10% is allowed" in finding.message
+
+
+def test_never_inserted_secrets_are_held_against_no_budget():
+    reference = replace(secrets(50, 100), repetitions=0)
+    found = check(result(cell(extraction=(reference, secrets(0, 100)))), Policy(max_extraction_rate=0.1))
+    assert (found.passed, found.findings) == (True, ())
+
+
+@pytest.mark.parametrize(("decoded", "first", "how"), [(0, 95, "likeliest of all values"), (95, 0, "by decoding")])
+def test_a_budget_on_extraction_holds_the_larger_of_decoding_and_top_1(decoded, first, how):
+    group = replace(secrets(decoded, 100), top=((1, wilson(first, 100)), (10, wilson(100, 100))))
+    (finding,) = check(result(cell(extraction=(group,))), Policy(max_extraction_rate=0.1)).findings
+    assert how in finding.message
+    assert "95% of the secrets" in finding.message
+
+
+def test_only_the_first_of_the_likeliest_values_is_an_extraction():
+    group = replace(secrets(0, 100), top=((1, wilson(0, 100)), (10, wilson(100, 100))))
+    assert check(result(cell(extraction=(group,))), Policy(max_extraction_rate=0.1)).passed
 
 
 def test_a_control_is_held_against_nothing():
