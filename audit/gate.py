@@ -59,6 +59,9 @@ class GateResult:
 def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) -> GateResult:
     """Hold a run against a policy. Only proven bounds and confidence limits count, and never a control.
 
+    Claims with their bounds, rates, and the baseline are each held at the run's confidence; all hold together with the
+    policy's where the run was read with it (`load_result`), which shares the error among them.
+
     Where a negative control alarmed nothing is held against any budget: the audit is broken, and its numbers with it.
 
     Args:
@@ -170,7 +173,7 @@ def _of_gaps(cell: CellResult, policy: Policy) -> Iterator[Finding]:
 
 
 def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Iterator[Finding]:
-    """Budgets on rates; all their limits hold together with the run's confidence."""
+    """Budgets on rates; all their limits hold together with the run's confidence, beside what else it proves."""
     attacks = [(_where(cell.audit, cell.claim.epsilon), attack) for cell in cells for attack in cell.attacks]
     shares = sum(len(_shares(group)) for _, attack in attacks for group in attack.extraction)
     shares *= policy.max_extraction_rate is not None

@@ -98,10 +98,16 @@ def judge(
             f"With these models and canaries a perfect attack could have shown epsilon {upper(power)} at most, "
             f"below {least_power:.0%} of the claimed {claim.epsilon:g}.",
         )
+    limits = "" if refutable else ", and could not have refuted the claim"
+    if power < least_power * claim.epsilon:
+        limits = (
+            f", below {least_power:.0%} of the claim, but could have refuted it by the test of the claim itself: that "
+            "is the power this verdict rests on"
+        )
     return verdict(
         Outcome.NOT_REFUTED,
         f"Epsilon is at least {shown(lower)}; {claim.epsilon:g} is claimed; a perfect attack could have shown "
-        f"{upper(power)} at most here" + ("." if refutable else ", and could not have refuted the claim."),
+        f"{upper(power)} at most here{limits}.",
     )
 
 

@@ -9,10 +9,13 @@ import pytest
 
 from attacks.scores import Scores
 from audit.claim import Claim
+from audit.config import parse
 from audit.gate import check, choose_policy, exit_code, load_policy
 from audit.metrics import wilson
 from audit.policy import Policy
 from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RunResult, Verdict
+from audit.runs import load_result
+from audit.sweeping import sweep
 from audit.verdict import overall
 from canaries.errors import InputError
 
@@ -250,6 +253,34 @@ def test_where_the_policy_comes_from(tmp_path):
     assert choose_policy(None, Policy(), tmp_path / "none.toml") == (Policy(), "the experiment")
     project.write_text("[project]\nname = 'x'\n")
     assert choose_policy(None, Policy(), project) == (Policy(), "the experiment")
+
+
+@pytest.mark.parametrize(
+    ("policy", "share"),
+    [
+        ({}, 1),
+        ({"max_lower_bound": 1.0}, 1),
+        ({"max_extraction_rate": 0.1}, 2),
+        (BUDGETS, 2),
+        ({"baseline": "b"}, 2),
+        (BUDGETS | {"baseline": "b"}, 3),
+    ],
+)
+def test_claims_rates_and_the_baseline_share_the_error(tmp_path, policy, share):
+    audit = {
+        "name": "a",
+        "models": 2,
+        "attacks": ["loss"],
+        "estimators": ["one-run"],
+        "data": {"name": "digits", "train": 40, "pool": 30, "test": 5},
+        "canaries": {"design": "uniform-noise", "count": 8},
+        "trainer": {"name": "ensemble", "model": "mlp", "steps": 1, "sample_rate": 1.0},
+    }
+    experiment = {"name": "e", "epsilons": [4.0], "delta": 1e-5, "confidence": 0.9, "audits": [audit]}
+    sweep(parse(experiment), tmp_path)
+    found = load_result(tmp_path, Policy.model_validate(policy))
+    assert found.confidence == pytest.approx(1 - 0.1 / share, abs=1e-12)
+    assert found.cells[0].attacks[0].bounds[0].confidence > found.confidence
 
 
 def test_a_policy_survives_the_run_directory():

@@ -209,6 +209,7 @@ def test_power_counts_the_test_of_the_claim_too():
     assert judged(weak).outcome is Outcome.INCONCLUSIVE
     assert judged(able).outcome is Outcome.NOT_REFUTED
     assert judged(able).refutable
+    assert "below 25% of the claim, but could have refuted it by the test of the claim itself" in judged(able).reason
     assert not judged(attack(bound(0.5, 3.0))).refutable
     assert "could not have refuted the claim" in judged(attack(bound(0.5, 3.0))).reason
 
