@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from pydantic import ValidationError
 
 from audit import exit_codes, registry
 from audit.combine import simultaneous_confidence
-from audit.formatting import lower, number, p_value
+from audit.formatting import lower, number, p_value, upper
 from audit.policy import Policy, Severity
-from audit.rates import rate_at_least, tpr_at_least
+from audit.rates import most_tpr_at_least, rate_at_least, tpr_at_least
 from audit.regression import changes
 from audit.results import AttackResult, CellResult, Extraction, Outcome, RunResult, Verdict
 from canaries.errors import InputError
@@ -78,7 +79,10 @@ def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) 
         *_of_rates(cells, policy, result.confidence),
         *_of_baseline(result, policy, baseline),
     )
-    unclear = tuple(finding for cell in cells for finding in _of_gaps(cell, policy))
+    unclear = (
+        *(finding for cell in cells for finding in _of_gaps(cell, policy)),
+        *(_unmeasured(cells, policy, result) if cells else ()),
+    )
     code = exit_code(result)
     if any(finding.severity == "error" for finding in findings):
         code = exit_codes.REFUTED
@@ -174,11 +178,8 @@ def _of_gaps(cell: CellResult, policy: Policy) -> Iterator[Finding]:
 
 def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Iterator[Finding]:
     """Budgets on rates; all their limits hold together with the run's confidence, beside what else it proves."""
-    attacks = [(_where(cell.audit, cell.claim.epsilon), attack) for cell in cells for attack in cell.attacks]
-    shares = sum(len(_shares(group)) for _, attack in attacks for group in attack.extraction)
-    shares *= policy.max_extraction_rate is not None
-    each = simultaneous_confidence(confidence, shares + len(attacks) * len(policy.max_tpr))
-    for where, attack in attacks:
+    each = _each_rate(cells, policy, confidence)
+    for where, attack in _attacks(cells):
         yield from _extracted(where, attack, policy, each)
         for budget in policy.max_tpr:
             least = tpr_at_least(attack.scores, budget.fpr, each)
@@ -188,6 +189,51 @@ def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Ite
                     f"rate of {budget.fpr:g} (confidence {each:.6g}); at most {budget.limit:.3%} is allowed."
                 )
                 yield Finding("max_tpr", where, message, budget.severity)
+
+
+def _attacks(cells: list[CellResult]) -> list[tuple[str, AttackResult]]:
+    return [(_where(cell.audit, cell.claim.epsilon), attack) for cell in cells for attack in cell.attacks]
+
+
+def _each_rate(cells: list[CellResult], policy: Policy, confidence: float) -> float:
+    """The confidence of each limit on a rate, so that all of them hold together."""
+    attacks = _attacks(cells)
+    shares = sum(len(_shares(group)) for _, attack in attacks for group in attack.extraction)
+    shares *= policy.max_extraction_rate is not None
+    return simultaneous_confidence(confidence, shares + len(attacks) * len(policy.max_tpr))
+
+
+def _unmeasured(cells: list[CellResult], policy: Policy, result: RunResult) -> Iterator[Finding]:
+    """Budgets that not even a perfect attack could have broken here, so that keeping them says nothing."""
+    each = _each_rate(cells, policy, result.confidence)
+    if (bound := policy.max_lower_bound) is not None:
+        for cell in cells:
+            assert cell.verdict is not None
+            if cell.verdict.ceiling <= bound.limit:
+                message = (
+                    f"A perfect attack could have shown epsilon {upper(cell.verdict.ceiling)} at most; whether it is "
+                    f"above {bound.limit:g} cannot be told."
+                )
+                yield Finding("max_lower_bound", _where(cell.audit, cell.claim.epsilon), message, bound.severity)
+    for cell, budget in itertools.product(cells, policy.max_tpr):
+        could = max((most_tpr_at_least(a.scores, budget.fpr, each) for a in cell.attacks), default=0.0)
+        if could <= budget.limit < 1:
+            message = (
+                f"Of the true positive rate at a false positive rate of {budget.fpr:g}, these scores could prove "
+                f"{lower(100 * could)}% at most; whether it is above {budget.limit:.3%} cannot be told."
+            )
+            yield Finding("max_tpr", _where(cell.audit, cell.claim.epsilon), message, budget.severity)
+    if (rate := policy.max_extraction_rate) is not None:
+        groups = [group for _, attack in _attacks(cells) for group in attack.extraction if _shares(group)]
+        could = max((rate_at_least(group.secrets, group.secrets, each) for group in groups), default=0.0)
+        if could <= rate.limit < 1:
+            message = (
+                f"The secrets could prove an extraction rate of {lower(100 * could)}% at most; whether it is above "
+                f"{rate.limit:.0%} cannot be told."
+                if groups
+                else "No attack tried to extract a secret that was inserted."
+            )
+            yield Finding("max_extraction_rate", result.name, message, rate.severity)
 
 
 def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: float) -> Iterator[Finding]:

@@ -99,7 +99,6 @@ def test_a_budget_outweighs_an_inconclusive_verdict():
         (1, 2, 0.1, False),  # the rate is 50%, but two secrets prove no more than 9%
         (50, 100, 0.1, True),
         (10, 100, 0.1, False),
-        (0, 0, 0.0, False),
     ],
 )
 def test_a_budget_on_extraction_counts_what_is_proven(extracted, of, limit, fails):
@@ -132,8 +131,9 @@ def test_only_the_first_of_the_likeliest_values_is_an_extraction():
 
 
 def test_a_control_is_held_against_nothing():
+    sound = cell(extraction=(secrets(0, 100),))
     leaky = cell(epsilon=math.inf, extraction=(secrets(100, 100),))
-    found = check(result(cell(), leaky), Policy(max_extraction_rate=0.0, max_lower_bound=1.0))
+    found = check(result(sound, leaky), Policy(max_extraction_rate=0.0, max_lower_bound=1.0))
     assert found.passed
 
 
@@ -215,6 +215,34 @@ def test_looking_away_from_a_refutation_does_not_hide_what_the_audit_lacks(refut
     assert (found.passed, found.exit_code) == (False, 3)
     assert [finding.message for finding in found.unclear] == [gap]
     assert check(result(lacking), Policy()).exit_code == 1
+
+
+MANY = Scores.from_arms(np.arange(200.0), np.arange(200.0))
+UNMEASURED = [
+    ({"max_extraction_rate": 0.1}, cell(), "No attack tried to extract"),
+    ({"max_extraction_rate": 0.1}, cell(extraction=(secrets(0, 0),)), "No attack tried to extract"),
+    ({"max_extraction_rate": 0.5}, cell(extraction=(secrets(0, 2),)), "extraction rate of 22.3% at most"),
+    ({"max_tpr": {"fpr": 0.001, "limit": 0.1}}, cell(scores=MANY), "could prove 0% at most"),
+    ({"max_lower_bound": 3.0}, cell(), "could have shown epsilon 3"),
+]
+
+
+@pytest.mark.parametrize(("policy", "found", "sentence"), UNMEASURED)
+def test_a_budget_that_nothing_could_break_is_inconclusive(policy, found, sentence):
+    gate = check(result(found), Policy.model_validate(policy))
+    assert (gate.passed, gate.exit_code, gate.findings) == (False, 3, ())
+    (unclear,) = gate.unclear
+    assert (unclear.rule, sentence in unclear.message) == (next(iter(policy)), True)
+
+
+def test_an_unmeasured_warning_is_told_and_an_allowed_rate_is_not_asked_for():
+    gate = check(result(cell()), Policy.model_validate({"max_lower_bound": {"limit": 9.0, "severity": "warning"}}))
+    assert (gate.passed, len(gate.unclear)) == (True, 1)
+    everything = {"max_extraction_rate": 1.0, "max_tpr": {"fpr": 0.001, "limit": 1.0}}
+    assert check(result(cell()), Policy.model_validate(everything)).unclear == ()
+    measured = {"max_lower_bound": 2.0, "max_tpr": {"fpr": 0.1, "limit": 0.4}, "max_extraction_rate": 0.1}
+    full = cell(scores=MANY, extraction=(secrets(0, 100),))
+    assert check(result(full, cell(scores=MANY)), Policy.model_validate(measured)).passed
 
 
 def test_nothing_counts_where_the_negative_control_alarmed():
