@@ -116,7 +116,7 @@ def gate(
     policy: Annotated[
         Path | None,
         typer.Option(
-            "--policy", help="TOML; by default the experiment's [gate], else pyproject.toml's [tool.firedamp.gate]."
+            "--policy", help="TOML; by default the experiment's [gate] over pyproject.toml's [tool.firedamp.gate]."
         ),
     ] = None,
     as_json: Json = False,
@@ -144,6 +144,7 @@ def gate(
             print(f"UNCLEAR {finding.rule}: {finding.where}: {finding.message}")
         if result.failures:
             print(f"{len(result.failures)} units failed; their tracebacks are in {run / 'failures'}.")
+        print(f"policy: {source}")
         print(f"{'passed' if found.passed else 'not passed'}: {found.verdict}")
     return found.exit_code
 

@@ -124,21 +124,23 @@ def load_policy(path: Path) -> Policy:
 
 
 def choose_policy(given: Path | None, own: Policy, project: Path = Path("pyproject.toml")) -> tuple[Policy, str]:
-    """The policy that counts, and where it is from: a file that is named, else the experiment's, else the project's.
+    """The policy that counts, and where it is from: a file that is named; else the project's, under the experiment's.
 
     Args:
-        given: a policy file, or None.
-        own: the experiment's [gate]; it counts if it says anything.
-        project: whose [tool.firedamp.gate] counts last.
+        given: a policy file, or None; nothing else counts beside it.
+        own: the experiment's [gate]; each key that it sets counts.
+        project: whose [tool.firedamp.gate] counts for all other keys.
 
     Raises:
         InputError: as `load_policy`.
     """
     if given is not None:
         return load_policy(given), str(given)
-    if own == Policy() and project.is_file() and _project_table(_toml(project)):
-        return load_policy(project), str(project)
-    return own, "the experiment"
+    if not (project.is_file() and _project_table(_toml(project))):
+        return own, "the experiment"
+    mine = {key: getattr(own, key) for key in sorted(own.model_fields_set)}
+    merged = load_policy(project).model_copy(update=mine)
+    return merged, f"{project}, and of the experiment {', '.join(mine)}" if mine else str(project)
 
 
 def _toml(path: Path) -> dict[str, Any]:

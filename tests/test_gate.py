@@ -274,13 +274,25 @@ def test_where_the_policy_comes_from(tmp_path):
     project.write_text("[tool.firedamp.gate]\nmax_lower_bound = { limit = 2, severity = 'warning' }\n")
     file.write_text("max_lower_bound = 3\n")
     own = Policy(max_lower_bound=1.0)
-    assert choose_policy(None, own, project) == (own, "the experiment")
+    assert choose_policy(None, own, project) == (own, f"{project}, and of the experiment max_lower_bound")
     assert choose_policy(file, own, project) == (Policy(max_lower_bound=3.0), str(file))
     found, source = choose_policy(None, Policy(), project)
     assert (found.max_lower_bound.limit, found.max_lower_bound.severity, source) == (2.0, "warning", str(project))
     assert choose_policy(None, Policy(), tmp_path / "none.toml") == (Policy(), "the experiment")
     project.write_text("[project]\nname = 'x'\n")
     assert choose_policy(None, Policy(), project) == (Policy(), "the experiment")
+
+
+PIPELINE = {
+    "name": "a",
+    "models": 2,
+    "attacks": ["loss"],
+    "estimators": ["one-run"],
+    "data": {"name": "digits", "train": 40, "pool": 30, "test": 5},
+    "canaries": {"design": "uniform-noise", "count": 8},
+    "trainer": {"name": "ensemble", "model": "mlp", "steps": 1, "sample_rate": 1.0},
+}
+EXPERIMENT = {"name": "e", "epsilons": [4.0], "delta": 1e-5, "confidence": 0.9, "audits": [PIPELINE]}
 
 
 @pytest.mark.parametrize(
@@ -295,20 +307,22 @@ def test_where_the_policy_comes_from(tmp_path):
     ],
 )
 def test_claims_rates_and_the_baseline_share_the_error(tmp_path, policy, share):
-    audit = {
-        "name": "a",
-        "models": 2,
-        "attacks": ["loss"],
-        "estimators": ["one-run"],
-        "data": {"name": "digits", "train": 40, "pool": 30, "test": 5},
-        "canaries": {"design": "uniform-noise", "count": 8},
-        "trainer": {"name": "ensemble", "model": "mlp", "steps": 1, "sample_rate": 1.0},
-    }
-    experiment = {"name": "e", "epsilons": [4.0], "delta": 1e-5, "confidence": 0.9, "audits": [audit]}
-    sweep(parse(experiment), tmp_path)
+    sweep(parse(EXPERIMENT), tmp_path)
     found = load_result(tmp_path, Policy.model_validate(policy))
     assert found.confidence == pytest.approx(1 - 0.1 / share, abs=1e-12)
     assert found.cells[0].attacks[0].bounds[0].confidence > found.confidence
+
+
+def test_the_experiment_wins_key_by_key(tmp_path):
+    project = tmp_path / "pyproject.toml"
+    project.write_text("[tool.firedamp.gate]\nmax_lower_bound = 2\nleast_power = 0.5\nconfidence = 0.999\n")
+    written = parse(EXPERIMENT | {"gate": {"least_power": 0.25, "max_extraction_rate": 0.1}}).plain()["gate"]
+    own = Policy.model_validate(json.loads(json.dumps(written)))
+    found, source = choose_policy(None, own, project)
+    assert found == Policy(max_lower_bound=2.0, least_power=0.25, confidence=0.999, max_extraction_rate=0.1)
+    assert source == f"{project}, and of the experiment least_power, max_extraction_rate"
+    silent = Policy.model_validate(parse(EXPERIMENT).plain()["gate"])
+    assert choose_policy(None, silent, project) == (load_policy(project), str(project))
 
 
 def test_a_policy_survives_the_run_directory():
