@@ -100,6 +100,8 @@ class View:
 
     Class attributes:
         answers: what models of this kind can answer at all.
+        keys: a number for each model. What an attack draws for one model alone it derives from that model's number, so
+            that it depends on no other model; views that are scored together must not share numbers.
     """
 
     answers: ClassVar[frozenset[Access]] = ANSWERS
@@ -108,6 +110,7 @@ class View:
         self.models = models
         self.access = access
         self.queries = 0
+        self.keys: tuple[int, ...] = tuple(range(models))
         self._white_box: WhiteBox | None = None
         self._counts_for: View | None = None
 

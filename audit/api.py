@@ -258,6 +258,7 @@ def _one(
     attack_seed: int,
 ) -> tuple[list[Observations], dict[str, float]]:
     view = trainer.train(dataset, canaries, inserted[None], [seed])
+    view.keys = (seed,)
     utility = {name: float(values[0]) for name, values in measure_utility(view, dataset).items()}
     return [attack.observe(view, canaries, attack_seed) for attack in attacks], utility
 

@@ -72,7 +72,8 @@ class Sampling(Attack):
             for answer, token in task.walk(text):
                 chosen = self.truncated(answer)[:, np.arange(len(task)), token]
                 emission[:, task.columns] *= chosen
-        uniform = generator(seed, "emission").random((2, len(canaries)))
+        # A draw of each model's own: one that models shared would make their guesses right or wrong together.
+        uniform = np.stack([generator(seed, "emission", key).random((2, len(canaries))) for key in view.keys], axis=1)
         with np.errstate(divide="ignore"):
             several = -np.expm1(self.draws * np.log1p(-emission))
         evidence = {"emission": emission, "guessed": uniform[0] < emission, "extracted": uniform[1] < several}

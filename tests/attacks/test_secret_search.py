@@ -203,6 +203,20 @@ def test_emission_probabilities_are_those_of_drawing(sampler: Sampling) -> None:
     assert abs(evidence["extracted"].sum() - several.sum()) < 4 * np.sqrt((several * (1 - several)).sum() + 0.1)
 
 
+def test_every_model_draws_for_itself() -> None:
+    """Equal models guess a secret in some of the models, not in all or none; a number decides, not a place."""
+    model = Table(8, spread=2.5)
+    canaries = made("{name}{digits:1}", count=6)
+    view = view_of(*[model] * 300)
+    _, evidence = Sampling(top_k=0).score(view, canaries, seed=0)
+    p, hits = evidence["emission"][0], evidence["guessed"].sum(axis=0)
+    assert (np.abs(hits - 300 * p) < 4.5 * np.sqrt(300 * p * (1 - p)) + 1).all()
+    alone = view_of(model)
+    alone.keys = (view.keys[17],)
+    _, its_own = Sampling(top_k=0).score(alone, canaries, seed=0)
+    np.testing.assert_array_equal(its_own["guessed"][0], evidence["guessed"][17])
+
+
 def test_truncation_keeps_the_likeliest_and_just_enough_of_them() -> None:
     p = np.log(np.array([0.0, 0.5, 0.3, 0.15, 0.05]) + 1e-300)
     np.testing.assert_allclose(Sampling(top_k=2).truncated(p), [0, 0.625, 0.375, 0, 0], atol=1e-12)

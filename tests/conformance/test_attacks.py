@@ -161,6 +161,7 @@ def opened(view, kind, rows, strength):
     signal = strength * (MEMBER[:, None] & batches) + known + 0.5 * noise
     norms = np.ones((len(rows), steps, CANARIES))
     rates = np.full(steps, 0.5)
+    view.keys = tuple(rows.tolist())
     record = GradientRecord(MADE[kind].ids, signal[rows], known[rows], norms, rates, 0.5, 1.0)
     moved = (signal - known)[rows].sum(axis=1)
     box = WhiteBox(moved, np.zeros_like(moved), lambda records: moved[:, : len(records)])
