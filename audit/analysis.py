@@ -17,6 +17,7 @@ from audit.bounds import Bound
 from audit.claim import Claim
 from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
+from audit.contrast import Seen, hold_against_control
 from audit.estimators.base import Estimator
 from audit.membership import membership_metrics
 from audit.metrics import RESAMPLES, association_p_value, extraction
@@ -135,7 +136,7 @@ def analyse(run: RunScores) -> RunResult:
     tests = sum(attack.reference_p is not None for attacks in attacked for attack in attacks)
     level = CONTROL_ALARM / max(1, tests)
     cells = tuple(
-        _cell(run, cell, attacks, list(zip(run.cells, attacked, strict=True)), level)
+        _cell(run, cell, attacks, list(zip(run.cells, attacked, strict=True)), level, 1 - single)
         for cell, attacks in zip(run.cells, attacked, strict=True)
     )
     judged = [(f"{c.audit} at epsilon {c.claim.epsilon:g}", c.verdict) for c in cells if c.verdict is not None]
@@ -208,10 +209,11 @@ def _cell(
     attacks: list[AttackResult],
     everything: list[tuple[CellScores, list[AttackResult]]],
     level: float,
+    single: float,
 ) -> CellResult:
     mine = [(other, found) for other, found in everything if other.audit == cell.audit]
-    positive = [found for other, found in mine if other.claim.is_control]
-    controls = read_controls(positive[0] if positive else None, [a for _, found in mine for a in found], level)
+    positive = [(other, found) for other, found in mine if other.claim.is_control]
+    controls = read_controls(positive[0][1] if positive else None, [a for _, found in mine for a in found], level)
     verdict = None
     if not cell.claim.is_control:
         verdict = judge(
@@ -224,6 +226,18 @@ def _cell(
             1 - run.confidence,
             needs_references=True,
         )
+        if positive:
+            without_noise = _seen(*positive[0])
+            verdict = hold_against_control(
+                verdict,
+                cell.claim,
+                _seen(cell, attacks),
+                {name: seen for name, seen in without_noise.items() if name in (controls.seen or ())},
+                run.policy.least_power,
+                single,
+                1 - run.confidence,
+                run.seed,
+            )
     return CellResult(
         audit=cell.audit,
         claim=cell.claim,
@@ -234,6 +248,12 @@ def _cell(
         attacks=tuple(attacks),
         verdict=verdict,
     )
+
+
+def _seen(cell: CellScores, attacks: list[AttackResult]) -> dict[str, Seen]:
+    """What each attack proves in a cell, by its name."""
+    bounds = {attack.attack: attack.bounds for attack in attacks}
+    return {kind.name: Seen(cell.proving(kind), bounds[kind.name]) for kind in cell.scores}
 
 
 def scores_from_frame(frame: pd.DataFrame, randomised: Randomised) -> Scores:

@@ -116,7 +116,7 @@ def gate(
     policy: Annotated[
         Path | None,
         typer.Option(
-            "--policy", help="TOML; by default the experiment's [gate], else pyproject.toml's [tool.firedamp.gate]."
+            "--policy", help="TOML; by default the experiment's [gate] over pyproject.toml's [tool.firedamp.gate]."
         ),
     ] = None,
     as_json: Json = False,
@@ -140,8 +140,11 @@ def gate(
     else:
         for finding in found.findings:
             print(f"{finding.severity.upper()} {finding.rule}: {finding.where}: {finding.message}")
+        for finding in found.unclear:
+            print(f"UNCLEAR {finding.rule}: {finding.where}: {finding.message}")
         if result.failures:
             print(f"{len(result.failures)} units failed; their tracebacks are in {run / 'failures'}.")
+        print(f"policy: {source}")
         print(f"{'passed' if found.passed else 'not passed'}: {found.verdict}")
     return found.exit_code
 

@@ -203,8 +203,8 @@ class Experiment(Table):
         return tuple(sorted({*self.epsilons, math.inf}))
 
     def plain(self) -> dict[str, Any]:
-        """The experiment as plain data, every default spelled out."""
-        return self.model_dump(mode="python")
+        """The experiment as plain data, every default spelled out but the gate's, which a project's policy may fill."""
+        return self.model_dump(mode="python") | {"gate": self.gate.model_dump(exclude_unset=True)}
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:

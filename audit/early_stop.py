@@ -1,4 +1,4 @@
-"""A sweep that adds models in batches and stops as soon as it knows: refuted, or enough power and not refuted."""
+"""A sweep that adds models in batches and stops as soon as it knows: refuted, or not refuted where it could be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audit.config import Experiment
-from audit.results import Outcome, RunResult
+from audit.results import Outcome, RunResult, Verdict
 from audit.runs import load_result
 from audit.sequential import looks
 from audit.sweeping import Progress, sweep
@@ -29,7 +29,8 @@ def sweep_until_clear(
     """Train `first` models of each cell, judge, and go on with twice as many until the verdict is clear.
 
     Each look spends its share of the experiment's error (`audit.sequential`), so the verdict is as true as one from a
-    fixed number of models, whenever it stops. Models depend on their index alone: what an earlier look trained is kept.
+    fixed number of models, whenever it stops. It stops without a refutation only where a perfect attack could have
+    refuted every claim at that look. Models depend on their index alone: what an earlier look trained is kept.
 
     Args:
         experiment: its numbers of models are the most that are trained.
@@ -49,9 +50,16 @@ def sweep_until_clear(
         sweep(_with_models(experiment, models), out, jobs, backend, progress, speed, look)
         result = load_result(out)
         announce(f"look {look}, {models} models an epsilon: {result.verdict}")
-        if result.verdict.outcome is not Outcome.INCONCLUSIVE:
+        if _is_clear(result.verdict):
             break
     return result
+
+
+def _is_clear(verdict: Verdict) -> bool:
+    """Refuted; or not refuted where it could have been, so that no stop comes before a refutation is possible."""
+    if verdict.outcome is Outcome.NOT_REFUTED:
+        return verdict.refutable
+    return verdict.outcome is Outcome.REFUTED
 
 
 def _with_models(experiment: Experiment, models: int) -> Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from pydantic import ValidationError
 
 from audit import exit_codes, registry
 from audit.combine import simultaneous_confidence
-from audit.formatting import lower, number, p_value
+from audit.formatting import lower, number, p_value, upper
 from audit.policy import Policy, Severity
-from audit.rates import rate_at_least, tpr_at_least
+from audit.rates import most_tpr_at_least, rate_at_least, tpr_at_least
 from audit.regression import changes
-from audit.results import AttackResult, CellResult, Outcome, RunResult, Verdict
+from audit.results import AttackResult, CellResult, Extraction, Outcome, RunResult, Verdict
 from canaries.errors import InputError
 
 
@@ -45,6 +46,7 @@ class GateResult:
         passed: true if nothing failed and the verdict is NOT_REFUTED.
         verdict: the run's.
         findings: errors and warnings.
+        unclear: what the policy asks and the run cannot tell; an error among them keeps the gate from passing.
         exit_code: 0 passed, 1 refuted or over budget, 3 inconclusive, 4 some units failed.
     """
 
@@ -52,10 +54,14 @@ class GateResult:
     verdict: Verdict
     findings: tuple[Finding, ...]
     exit_code: int
+    unclear: tuple[Finding, ...] = ()
 
 
 def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) -> GateResult:
     """Hold a run against a policy. Only proven bounds and confidence limits count, and never a control.
+
+    Claims with their bounds, rates, and the baseline are each held at the run's confidence; all hold together with the
+    policy's where the run was read with it (`load_result`), which shares the error among them.
 
     Where a negative control alarmed nothing is held against any budget: the audit is broken, and its numbers with it.
 
@@ -73,14 +79,20 @@ def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) 
         *_of_rates(cells, policy, result.confidence),
         *_of_baseline(result, policy, baseline),
     )
+    unclear = (
+        *(finding for cell in cells for finding in _of_gaps(cell, policy)),
+        *(_unmeasured(cells, policy, result) if cells else ()),
+    )
     code = exit_code(result)
     if any(finding.severity == "error" for finding in findings):
         code = exit_codes.REFUTED
     elif code == exit_codes.REFUTED:  # Refuted, where the policy does not mind: what else is there?
-        unclear = any(cell.verdict and cell.verdict.outcome is Outcome.INCONCLUSIVE for cell in result.cells)
-        otherwise = exit_codes.INCONCLUSIVE if unclear else exit_codes.NOT_REFUTED
+        inconclusive = any(cell.verdict and cell.verdict.outcome is Outcome.INCONCLUSIVE for cell in result.cells)
+        otherwise = exit_codes.INCONCLUSIVE if inconclusive else exit_codes.NOT_REFUTED
         code = exit_codes.UNITS_FAILED if result.failures else otherwise
-    return GateResult(code == exit_codes.NOT_REFUTED, result.verdict, findings, code)
+    if code == exit_codes.NOT_REFUTED and any(finding.severity == "error" for finding in unclear):
+        code = exit_codes.INCONCLUSIVE
+    return GateResult(code == exit_codes.NOT_REFUTED, result.verdict, findings, code, unclear)
 
 
 def exit_code(result: RunResult) -> int:
@@ -112,21 +124,23 @@ def load_policy(path: Path) -> Policy:
 
 
 def choose_policy(given: Path | None, own: Policy, project: Path = Path("pyproject.toml")) -> tuple[Policy, str]:
-    """The policy that counts, and where it is from: a file that is named, else the experiment's, else the project's.
+    """The policy that counts, and where it is from: a file that is named; else the project's, under the experiment's.
 
     Args:
-        given: a policy file, or None.
-        own: the experiment's [gate]; it counts if it says anything.
-        project: whose [tool.firedamp.gate] counts last.
+        given: a policy file, or None; nothing else counts beside it.
+        own: the experiment's [gate]; each key that it sets counts.
+        project: whose [tool.firedamp.gate] counts for all other keys.
 
     Raises:
         InputError: as `load_policy`.
     """
     if given is not None:
         return load_policy(given), str(given)
-    if own == Policy() and project.is_file() and _project_table(_toml(project)):
-        return load_policy(project), str(project)
-    return own, "the experiment"
+    if not (project.is_file() and _project_table(_toml(project))):
+        return own, "the experiment"
+    mine = {key: getattr(own, key) for key in sorted(own.model_fields_set)}
+    merged = load_policy(project).model_copy(update=mine)
+    return merged, f"{project}, and of the experiment {', '.join(mine)}" if mine else str(project)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -156,12 +170,18 @@ def _of_claim(cell: CellResult, policy: Policy) -> Iterator[Finding]:
         yield Finding("max_lower_bound", where, message, budget.severity)
 
 
+def _of_gaps(cell: CellResult, policy: Policy) -> Iterator[Finding]:
+    """What a refuted cell lacks, where the policy looks away from the refutation; other cells say so themselves."""
+    assert cell.verdict is not None
+    if cell.verdict.outcome is Outcome.REFUTED and policy.claim_severity != "error":
+        for gap in cell.verdict.gaps:
+            yield Finding("inconclusive", _where(cell.audit, cell.claim.epsilon), gap)
+
+
 def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Iterator[Finding]:
-    """Budgets on rates; all their limits hold together with the run's confidence."""
-    attacks = [(_where(cell.audit, cell.claim.epsilon), attack) for cell in cells for attack in cell.attacks]
-    groups = sum(len(attack.extraction) for _, attack in attacks) if policy.max_extraction_rate else 0
-    each = simultaneous_confidence(confidence, groups + len(attacks) * len(policy.max_tpr))
-    for where, attack in attacks:
+    """Budgets on rates; all their limits hold together with the run's confidence, beside what else it proves."""
+    each = _each_rate(cells, policy, confidence)
+    for where, attack in _attacks(cells):
         yield from _extracted(where, attack, policy, each)
         for budget in policy.max_tpr:
             least = tpr_at_least(attack.scores, budget.fpr, each)
@@ -173,19 +193,75 @@ def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Ite
                 yield Finding("max_tpr", where, message, budget.severity)
 
 
+def _attacks(cells: list[CellResult]) -> list[tuple[str, AttackResult]]:
+    return [(_where(cell.audit, cell.claim.epsilon), attack) for cell in cells for attack in cell.attacks]
+
+
+def _each_rate(cells: list[CellResult], policy: Policy, confidence: float) -> float:
+    """The confidence of each limit on a rate, so that all of them hold together."""
+    attacks = _attacks(cells)
+    shares = sum(len(_shares(group)) for _, attack in attacks for group in attack.extraction)
+    shares *= policy.max_extraction_rate is not None
+    return simultaneous_confidence(confidence, shares + len(attacks) * len(policy.max_tpr))
+
+
+def _unmeasured(cells: list[CellResult], policy: Policy, result: RunResult) -> Iterator[Finding]:
+    """Budgets that not even a perfect attack could have broken here, so that keeping them says nothing."""
+    each = _each_rate(cells, policy, result.confidence)
+    if (bound := policy.max_lower_bound) is not None:
+        for cell in cells:
+            assert cell.verdict is not None
+            if cell.verdict.ceiling <= bound.limit:
+                message = (
+                    f"A perfect attack could have shown epsilon {upper(cell.verdict.ceiling)} at most; whether it is "
+                    f"above {bound.limit:g} cannot be told."
+                )
+                yield Finding("max_lower_bound", _where(cell.audit, cell.claim.epsilon), message, bound.severity)
+    for cell, budget in itertools.product(cells, policy.max_tpr):
+        could = max((most_tpr_at_least(a.scores, budget.fpr, each) for a in cell.attacks), default=0.0)
+        if could <= budget.limit < 1:
+            message = (
+                f"Of the true positive rate at a false positive rate of {budget.fpr:g}, these scores could prove "
+                f"{lower(100 * could)}% at most; whether it is above {budget.limit:.3%} cannot be told."
+            )
+            yield Finding("max_tpr", _where(cell.audit, cell.claim.epsilon), message, budget.severity)
+    if (rate := policy.max_extraction_rate) is not None:
+        groups = [group for _, attack in _attacks(cells) for group in attack.extraction if _shares(group)]
+        could = max((rate_at_least(group.secrets, group.secrets, each) for group in groups), default=0.0)
+        if could <= rate.limit < 1:
+            message = (
+                f"The secrets could prove an extraction rate of {lower(100 * could)}% at most; whether it is above "
+                f"{rate.limit:.0%} cannot be told."
+                if groups
+                else "No attack tried to extract a secret that was inserted."
+            )
+            yield Finding("max_extraction_rate", result.name, message, rate.severity)
+
+
 def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: float) -> Iterator[Finding]:
     budget = policy.max_extraction_rate
     for group in attack.extraction if budget is not None else ():
         assert budget is not None
-        if not group.secrets:
-            continue
-        least = rate_at_least(round(group.rate.value * group.secrets), group.secrets, confidence)
-        if least > budget.limit:
+        limits = [
+            (rate_at_least(round(share * group.secrets), group.secrets, confidence), share, how)
+            for how, share in _shares(group).items()
+        ]
+        if limits and max(limits)[0] > budget.limit:
+            least, share, how = max(limits)
             message = (
-                f"{group.rate.value:.0%} of the secrets inserted {group.repetitions} times were extracted (at least "
+                f"{share:.0%} of the secrets inserted {group.repetitions} times were extracted {how} (at least "
                 f"{lower(100 * least)}%, confidence {confidence:.6g}); at most {budget.limit:.0%} is allowed."
             )
             yield Finding("max_extraction_rate", where, message, budget.severity)
+
+
+def _shares(group: Extraction) -> dict[str, float]:
+    """The shares of a group's secrets that were extracted, by how; none for secrets that were never inserted."""
+    if not group.repetitions or not group.secrets:
+        return {}
+    ranked = dict(group.top)
+    first = {"as the likeliest of all values": ranked[1].value} if 1 in ranked else {}
+    return {"by decoding": group.rate.value} | first
 
 
 def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) -> Iterator[Finding]:

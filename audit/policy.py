@@ -73,9 +73,9 @@ class Policy(_Table):
     Attributes:
         refute_claims: fail where a claim is refuted; false to look away, "warning" only to tell.
         confidence: stands in for the experiment's, simultaneous over everything that the run proves. A gate that runs
-            every night at 0.95 may fail a sound pipeline eighteen times a year; at 0.999 once in three years.
+            every night at 0.95 may fail a sound pipeline eighteen times a year; at 0.999 about once in three years.
         least_power: share of the claimed epsilon that a perfect attack must have been able to show; below it the
-            verdict is INCONCLUSIVE.
+            verdict is INCONCLUSIVE, unless a perfect attack could have refuted the claim by the test of its curve.
         max_lower_bound: fail where a lower bound on epsilon is above this.
         max_extraction_rate: fail where the lower limit of the rate of extracted secrets is above this.
         max_tpr: fail where the lower limit of an attack's true positive rate at a false positive rate is above this.
@@ -89,6 +89,12 @@ class Policy(_Table):
     max_extraction_rate: Annotated[RateBudget | None, BeforeValidator(_budget)] = None
     max_tpr: Annotated[tuple[TprBudget, ...], BeforeValidator(_many)] = ()
     baseline: Annotated[Baseline | None, BeforeValidator(_baseline)] = None
+
+    @property
+    def families(self) -> int:
+        """Equal shares of the error that the policy needs: claims and bounds, budgets on rates, the baseline."""
+        rates = self.max_extraction_rate is not None or bool(self.max_tpr)
+        return 1 + rates + (self.baseline is not None)
 
     @property
     def claim_severity(self) -> Severity | None:

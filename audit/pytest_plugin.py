@@ -2,13 +2,13 @@
 
 @pytest.mark.privacy_audit(models=128)
 def test_leakage(privacy_audit):
-privacy_audit(train, (x, y), canaries.Blank(), control=train_without_noise).assert_at_most(epsilon=4, delta=1e-5)
+privacy_audit(train, (x, y), canaries.Blank(), control=train_without_noise).assert_at_most(epsilon=4, delta=1e-8)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from attacks.base import Attack
     from audit.api import AuditResult, Data
+    from audit.claim import Claim
     from audit.training.function import TrainFunction
     from canaries.base import CanaryDesign
 
@@ -29,12 +30,14 @@ class PrivacyAudit:
         data: as in `audit.run`.
         canaries: how canaries are made.
         options: every other argument of `audit.run`.
+        held: the claims that were held against it so far.
     """
 
     train: TrainFunction
     data: Data
     canaries: CanaryDesign
     options: dict[str, Any]
+    held: list[Claim] = field(default_factory=list)
 
     def assert_at_most(self, epsilon: float, delta: float) -> AuditResult:
         """Train, attack, and hold (epsilon, delta) against what is found.
@@ -52,7 +55,9 @@ class PrivacyAudit:
         from audit.claim import Claim
         from audit.results import Outcome
 
-        found = run(self.train, self.data, self.canaries, claim=Claim(epsilon, delta), **self.options)
+        claim = Claim(epsilon, delta)
+        self.held.append(claim)
+        found = run(self.train, self.data, self.canaries, claim=claim, **self.options)
         if found.verdict.outcome is not Outcome.NOT_REFUTED:
             pytest.fail(explain(found), pytrace=False)
         return found
@@ -94,15 +99,34 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+PASSED = pytest.StashKey[bool]()
+"""Whether the test's own code passed."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leave for the fixture's teardown how the test went."""
+    report = yield
+    if call.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
 @pytest.fixture
-def privacy_audit(request: pytest.FixtureRequest) -> Callable[..., PrivacyAudit]:
+def privacy_audit(request: pytest.FixtureRequest) -> Iterator[Callable[..., PrivacyAudit]]:
     """A function that takes what `audit.run` takes, claim excepted, and returns a `PrivacyAudit`.
 
     By default the attack is `Loss` and 64 models are trained; the marker `privacy_audit` gives other defaults for a
     test, a class or a module. Confidence is 0.999 by default: a test that runs every day may not fail by chance every
     month.
+
+    A test that passes and left an audit without an assertion, or asked for none, fails when it is torn down: nothing
+    was trained, so nothing was shown.
     """
     marked: dict[str, Any] = {}
+    started: list[PrivacyAudit] = []
     for marker in reversed(list(request.node.iter_markers("privacy_audit"))):
         marked |= marker.kwargs
 
@@ -118,6 +142,10 @@ def privacy_audit(request: pytest.FixtureRequest) -> Callable[..., PrivacyAudit]
         chosen = {"attacks": [Loss()], "models": 64, "confidence": 0.999} | marked | options
         if attacks is not None:
             chosen["attacks"] = attacks
-        return PrivacyAudit(train, data, canaries, chosen)
+        started.append(PrivacyAudit(train, data, canaries, chosen))
+        return started[-1]
 
-    return start
+    yield start
+    shown = bool(started) and all(audit.held for audit in started)
+    if request.node.stash.get(PASSED, False) and not shown:
+        pytest.fail("A privacy audit was asked for and nothing asserted of it: call assert_at_most.", pytrace=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.stats import beta, binom
 
@@ -46,3 +48,12 @@ def tpr_at_least(scores: Scores, fpr: float, confidence: float) -> float:
     if above < 0 or not len(ins):
         return 0.0
     return rate_at_least(int((ins > outs[above]).sum()), len(ins), each)
+
+
+def most_tpr_at_least(scores: Scores, fpr: float, confidence: float) -> float:
+    """What `tpr_at_least` says of a perfect attack with as many scores; 0 where no threshold can be placed.
+
+    Raises:
+        InputError: as `tpr_at_least`.
+    """
+    return tpr_at_least(replace(scores, score=scores.member.astype(float)), fpr, confidence)

@@ -32,6 +32,7 @@ class Verdict:
         ceiling: the largest epsilon that a perfect attack could have shown at this sample size.
         refutable: false if not even a perfect attack could have refuted the claim at this sample size.
         alarmed: true if a negative control saw something: then no number of the cell counts against anything.
+        gaps: what the audit lacks, models or controls, a sentence each; a refutation stands in spite of them.
     """
 
     outcome: Outcome
@@ -40,6 +41,7 @@ class Verdict:
     ceiling: float
     refutable: bool = True
     alarmed: bool = False
+    gaps: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.reason}"

@@ -8,6 +8,7 @@ from typing import Any
 from audit import registry
 from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate, scores_from_frame
 from audit.claim import Claim
+from audit.combine import simultaneous_confidence
 from audit.mechanism import DPSGD
 from audit.policy import Policy
 from audit.results import RunResult
@@ -18,6 +19,8 @@ from canaries.errors import InputError
 
 def load_result(path: Path, policy: Policy | None = None) -> RunResult:
     """Analyse the run directory at `path`; `policy` stands in for the experiment's own.
+
+    Budgets on rates and a baseline take an equal share of the error each; the result's confidence is that of one share.
 
     Raises:
         InputError: if there is no run, or it cannot be read.
@@ -40,7 +43,9 @@ def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | No
         name=experiment["name"],
         cells=cells,
         delta=float(experiment["delta"]),
-        confidence=_confidence(policy.confidence or float(experiment["confidence"]), manifest.get("look")),
+        confidence=simultaneous_confidence(
+            _confidence(policy.confidence or float(experiment["confidence"]), manifest.get("look")), policy.families
+        ),
         seed=int(experiment["seed"]),
         policy=policy,
         config=experiment,

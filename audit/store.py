@@ -41,12 +41,16 @@ class RunDirectory:
             InputError: if there is none at `path`, or it has another schema version.
         """
         run = cls(path)
-        if not run._manifest.is_file():
+        if not run.exists():
             raise InputError(f"'{path}' is no run directory: it has no run.json.")
         found = run.manifest().get("schema_version")
         if found != SCHEMA_VERSION:
             raise InputError(f"'{path}' has schema version {found}, this version reads {SCHEMA_VERSION}.")
         return run
+
+    def exists(self) -> bool:
+        """Whether there is a run.json."""
+        return self._manifest.is_file()
 
     @property
     def _manifest(self) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import multiprocessing
 import os
 import platform
@@ -25,7 +27,7 @@ from attacks.scores import Scores
 from audit.config import Experiment
 from audit.pilot import candidates, choose
 from audit.plan import AuditWork, CellPlan, manifest_cells, plan
-from audit.store import RunDirectory
+from audit.store import RunDirectory, jsonable
 from audit.training.allocator import keep_freed_memory
 from audit.training.speed import Speed
 from audit.utility import measure_utility
@@ -96,7 +98,9 @@ def sweep(
         backend: a joblib backend by name: "loky", "threading", "sequential"; "ray" and "dask" where installed.
         progress: who is told how it goes.
         speed: device and portions; no result and no unit's key depends on them.
-        look: which look at a growing run this is (1, 2, ...); its share of the error is then all that the run spends.
+        look: which look at a growing run this is, at least (1, 2, ...); its share of the error is then all that the run
+            spends. A directory keeps count of its looks: what was looked at before keeps its number, everything else
+            is a look of its own after all others, a plain sweep too. None: no look, where none was taken before.
 
     Raises:
         InputError: where the experiment does not fit its data.
@@ -113,6 +117,7 @@ def sweep(
         for name, found in chosen.items():
             progress.announce(f"{name}: the pilot chose {found['chosen']}")
     work = plan(experiment, progress.announce)
+    taken = _looks(run, experiment, look)
     run.write_manifest(
         {
             "experiment": experiment.plain(),
@@ -121,12 +126,28 @@ def sweep(
             "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
             "digests": {w.plan.name: {"data": w.dataset.digest(), "canaries": w.digest()} for w in work},
             "cells": manifest_cells(work),
-            "look": look,
+            "look": taken.index(_identity(experiment)) + 1 if taken else None,
+            "looks": taken,
             "pilots": chosen,
         }
     )
     _train(work, run, jobs, backend, progress, speed)
     return run
+
+
+def _looks(run: RunDirectory, experiment: Experiment, look: int | None) -> list[str]:
+    """What was looked at in this directory, in order, this experiment included; empty where nobody looks twice."""
+    earlier = run.manifest() if run.exists() else {}
+    taken: list[str] = earlier.get("looks") or [""] * (earlier.get("look") or 0)
+    if (look is None and not taken) or _identity(experiment) in taken:
+        return taken
+    return [*taken, *[""] * ((look or 1) - 1 - len(taken)), _identity(experiment)]
+
+
+def _identity(experiment: Experiment) -> str:
+    """Equal where two looks judge the same models alike; a policy does not count."""
+    plain = {key: value for key, value in experiment.plain().items() if key not in ("name", "gate")}
+    return hashlib.sha256(json.dumps(jsonable(plain), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _train(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from audit.bounds import Bound
@@ -65,9 +65,11 @@ def judge(
     ceiling = max((bound.ceiling for bound in bounds), default=0.0)
 
     refutable = ceiling > claim.epsilon or any(attack.could_refute for attack in attacks)
+    unreferenced = needs_references and all(attack.reference_p is None for attack in attacks)
+    gaps = tuple(_gaps(models_planned - models_done, models_planned, unreferenced, controls.seen is None))
 
     def verdict(outcome: Outcome, reason: str) -> Verdict:
-        return Verdict(outcome, reason, lower, ceiling, refutable, bool(controls.alarms))
+        return Verdict(outcome, reason, lower, ceiling, refutable, bool(controls.alarms), gaps)
 
     if controls.alarms:
         return verdict(
@@ -81,24 +83,11 @@ def judge(
     if test is not None and test.p_value <= level:
         return verdict(Outcome.REFUTED, _refuted_by_test(test, claim, attacks))
     if models_done < models_planned:
-        return verdict(
-            Outcome.INCONCLUSIVE,
-            f"{models_planned - models_done} of {models_planned} models are missing; run the sweep again.",
-        )
+        return verdict(Outcome.INCONCLUSIVE, gaps[0])
     if best is None:
         return verdict(Outcome.INCONCLUSIVE, "No estimator gave a bound that is free of curve assumptions.")
-    if needs_references and all(attack.reference_p is None for attack in attacks):
-        return verdict(
-            Outcome.INCONCLUSIVE,
-            f"Epsilon is at least {shown(lower)}, but there was no negative control: name some references, canaries "
-            "that are never inserted.",
-        )
-    if controls.seen is None:
-        return verdict(
-            Outcome.INCONCLUSIVE,
-            f"Epsilon is at least {shown(lower)}, but there was no positive control: whether these attacks could see "
-            "anything is unknown.",
-        )
+    if gaps or controls.seen is None:
+        return verdict(Outcome.INCONCLUSIVE, f"Epsilon is at least {shown(lower)}. {gaps[0]}")
     able = [attack for attack in attacks if attack.attack in controls.seen and attack.bounds]
     if not able:
         return verdict(Outcome.INCONCLUSIVE, "No attack saw the canaries even without noise (positive control).")
@@ -109,10 +98,16 @@ def judge(
             f"With these models and canaries a perfect attack could have shown epsilon {upper(power)} at most, "
             f"below {least_power:.0%} of the claimed {claim.epsilon:g}.",
         )
+    limits = "" if refutable else ", and could not have refuted the claim"
+    if power < least_power * claim.epsilon:
+        limits = (
+            f", below {least_power:.0%} of the claim, but could have refuted it by the test of the claim itself: that "
+            "is the power this verdict rests on"
+        )
     return verdict(
         Outcome.NOT_REFUTED,
         f"Epsilon is at least {shown(lower)}; {claim.epsilon:g} is claimed; a perfect attack could have shown "
-        f"{upper(power)} at most here" + ("." if refutable else ", and could not have refuted the claim."),
+        f"{upper(power)} at most here{limits}.",
     )
 
 
@@ -143,6 +138,16 @@ def overall(verdicts: Sequence[tuple[str, Verdict]]) -> Verdict:
         ceiling,
         not beyond,
     )
+
+
+def _gaps(missing: int, planned: int, unreferenced: bool, uncontrolled: bool) -> Iterator[str]:
+    """What an audit lacks, the gravest first."""
+    if missing > 0:
+        yield f"{missing} of {planned} models are missing; run the sweep again."
+    if unreferenced:
+        yield "There was no negative control: name some references, canaries that are never inserted."
+    if uncontrolled:
+        yield "There was no positive control: whether these attacks could see anything is unknown."
 
 
 def _refuted(best: Bound, claim: Claim, attacks: Sequence[AttackResult]) -> str:

@@ -2,16 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from attacks.scores import Scores
 from audit.claim import Claim
+from audit.config import parse
 from audit.gate import check, choose_policy, exit_code, load_policy
 from audit.metrics import wilson
 from audit.policy import Policy
 from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RunResult, Verdict
+from audit.runs import load_result
+from audit.sweeping import sweep
 from audit.verdict import overall
 from canaries.errors import InputError
 
@@ -95,7 +99,6 @@ def test_a_budget_outweighs_an_inconclusive_verdict():
         (1, 2, 0.1, False),  # the rate is 50%, but two secrets prove no more than 9%
         (50, 100, 0.1, True),
         (10, 100, 0.1, False),
-        (0, 0, 0.0, False),
     ],
 )
 def test_a_budget_on_extraction_counts_what_is_proven(extracted, of, limit, fails):
@@ -104,13 +107,33 @@ def test_a_budget_on_extraction_counts_what_is_proven(extracted, of, limit, fail
     if fails:
         (finding,) = found.findings
         assert finding.rule == "max_extraction_rate"
-        assert "50% of the secrets inserted 16 times were extracted (at least 41.3%" in finding.message
+        assert "50% of the secrets inserted 16 times were extracted by decoding (at least 41.3%" in finding.message
         assert "at most 10% is allowed" in finding.message
 
 
+def test_never_inserted_secrets_are_held_against_no_budget():
+    reference = replace(secrets(50, 100), repetitions=0)
+    found = check(result(cell(extraction=(reference, secrets(0, 100)))), Policy(max_extraction_rate=0.1))
+    assert (found.passed, found.findings) == (True, ())
+
+
+@pytest.mark.parametrize(("decoded", "first", "how"), [(0, 95, "likeliest of all values"), (95, 0, "by decoding")])
+def test_a_budget_on_extraction_holds_the_larger_of_decoding_and_top_1(decoded, first, how):
+    group = replace(secrets(decoded, 100), top=((1, wilson(first, 100)), (10, wilson(100, 100))))
+    (finding,) = check(result(cell(extraction=(group,))), Policy(max_extraction_rate=0.1)).findings
+    assert how in finding.message
+    assert "95% of the secrets" in finding.message
+
+
+def test_only_the_first_of_the_likeliest_values_is_an_extraction():
+    group = replace(secrets(0, 100), top=((1, wilson(0, 100)), (10, wilson(100, 100))))
+    assert check(result(cell(extraction=(group,))), Policy(max_extraction_rate=0.1)).passed
+
+
 def test_a_control_is_held_against_nothing():
+    sound = cell(extraction=(secrets(0, 100),))
     leaky = cell(epsilon=math.inf, extraction=(secrets(100, 100),))
-    found = check(result(cell(), leaky), Policy(max_extraction_rate=0.0, max_lower_bound=1.0))
+    found = check(result(sound, leaky), Policy(max_extraction_rate=0.0, max_lower_bound=1.0))
     assert found.passed
 
 
@@ -183,6 +206,45 @@ def test_a_warning_alone_passes():
     assert refuted.findings[0].severity == "warning"
 
 
+@pytest.mark.parametrize("refute_claims", [False, "warning"])
+def test_looking_away_from_a_refutation_does_not_hide_what_the_audit_lacks(refute_claims):
+    gap = "800 of 1000 models are missing; run the sweep again."
+    full = cell(Outcome.REFUTED)
+    lacking = replace(full, verdict=replace(full.verdict, gaps=(gap,)))
+    found = check(result(lacking), Policy(refute_claims=refute_claims))
+    assert (found.passed, found.exit_code) == (False, 3)
+    assert [finding.message for finding in found.unclear] == [gap]
+    assert check(result(lacking), Policy()).exit_code == 1
+
+
+MANY = Scores.from_arms(np.arange(200.0), np.arange(200.0))
+UNMEASURED = [
+    ({"max_extraction_rate": 0.1}, cell(), "No attack tried to extract"),
+    ({"max_extraction_rate": 0.1}, cell(extraction=(secrets(0, 0),)), "No attack tried to extract"),
+    ({"max_extraction_rate": 0.5}, cell(extraction=(secrets(0, 2),)), "extraction rate of 22.3% at most"),
+    ({"max_tpr": {"fpr": 0.001, "limit": 0.1}}, cell(scores=MANY), "could prove 0% at most"),
+    ({"max_lower_bound": 3.0}, cell(), "could have shown epsilon 3"),
+]
+
+
+@pytest.mark.parametrize(("policy", "found", "sentence"), UNMEASURED)
+def test_a_budget_that_nothing_could_break_is_inconclusive(policy, found, sentence):
+    gate = check(result(found), Policy.model_validate(policy))
+    assert (gate.passed, gate.exit_code, gate.findings) == (False, 3, ())
+    (unclear,) = gate.unclear
+    assert (unclear.rule, sentence in unclear.message) == (next(iter(policy)), True)
+
+
+def test_an_unmeasured_warning_is_told_and_an_allowed_rate_is_not_asked_for():
+    gate = check(result(cell()), Policy.model_validate({"max_lower_bound": {"limit": 9.0, "severity": "warning"}}))
+    assert (gate.passed, len(gate.unclear)) == (True, 1)
+    everything = {"max_extraction_rate": 1.0, "max_tpr": {"fpr": 0.001, "limit": 1.0}}
+    assert check(result(cell()), Policy.model_validate(everything)).unclear == ()
+    measured = {"max_lower_bound": 2.0, "max_tpr": {"fpr": 0.1, "limit": 0.4}, "max_extraction_rate": 0.1}
+    full = cell(scores=MANY, extraction=(secrets(0, 100),))
+    assert check(result(full, cell(scores=MANY)), Policy.model_validate(measured)).passed
+
+
 def test_nothing_counts_where_the_negative_control_alarmed():
     broken = result(leaky(alarmed=True))
     found = check(broken, Policy.model_validate(BUDGETS | {"baseline": "b"}), result(cell(scores=NO_SCORES)))
@@ -212,13 +274,55 @@ def test_where_the_policy_comes_from(tmp_path):
     project.write_text("[tool.firedamp.gate]\nmax_lower_bound = { limit = 2, severity = 'warning' }\n")
     file.write_text("max_lower_bound = 3\n")
     own = Policy(max_lower_bound=1.0)
-    assert choose_policy(None, own, project) == (own, "the experiment")
+    assert choose_policy(None, own, project) == (own, f"{project}, and of the experiment max_lower_bound")
     assert choose_policy(file, own, project) == (Policy(max_lower_bound=3.0), str(file))
     found, source = choose_policy(None, Policy(), project)
     assert (found.max_lower_bound.limit, found.max_lower_bound.severity, source) == (2.0, "warning", str(project))
     assert choose_policy(None, Policy(), tmp_path / "none.toml") == (Policy(), "the experiment")
     project.write_text("[project]\nname = 'x'\n")
     assert choose_policy(None, Policy(), project) == (Policy(), "the experiment")
+
+
+PIPELINE = {
+    "name": "a",
+    "models": 2,
+    "attacks": ["loss"],
+    "estimators": ["one-run"],
+    "data": {"name": "digits", "train": 40, "pool": 30, "test": 5},
+    "canaries": {"design": "uniform-noise", "count": 8},
+    "trainer": {"name": "ensemble", "model": "mlp", "steps": 1, "sample_rate": 1.0},
+}
+EXPERIMENT = {"name": "e", "epsilons": [4.0], "delta": 1e-5, "confidence": 0.9, "audits": [PIPELINE]}
+
+
+@pytest.mark.parametrize(
+    ("policy", "share"),
+    [
+        ({}, 1),
+        ({"max_lower_bound": 1.0}, 1),
+        ({"max_extraction_rate": 0.1}, 2),
+        (BUDGETS, 2),
+        ({"baseline": "b"}, 2),
+        (BUDGETS | {"baseline": "b"}, 3),
+    ],
+)
+def test_claims_rates_and_the_baseline_share_the_error(tmp_path, policy, share):
+    sweep(parse(EXPERIMENT), tmp_path)
+    found = load_result(tmp_path, Policy.model_validate(policy))
+    assert found.confidence == pytest.approx(1 - 0.1 / share, abs=1e-12)
+    assert found.cells[0].attacks[0].bounds[0].confidence > found.confidence
+
+
+def test_the_experiment_wins_key_by_key(tmp_path):
+    project = tmp_path / "pyproject.toml"
+    project.write_text("[tool.firedamp.gate]\nmax_lower_bound = 2\nleast_power = 0.5\nconfidence = 0.999\n")
+    written = parse(EXPERIMENT | {"gate": {"least_power": 0.25, "max_extraction_rate": 0.1}}).plain()["gate"]
+    own = Policy.model_validate(json.loads(json.dumps(written)))
+    found, source = choose_policy(None, own, project)
+    assert found == Policy(max_lower_bound=2.0, least_power=0.25, confidence=0.999, max_extraction_rate=0.1)
+    assert source == f"{project}, and of the experiment least_power, max_extraction_rate"
+    silent = Policy.model_validate(parse(EXPERIMENT).plain()["gate"])
+    assert choose_policy(None, silent, project) == (load_policy(project), str(project))
 
 
 def test_a_policy_survives_the_run_directory():

@@ -11,11 +11,12 @@ from attacks.scores import Scores
 from audit.claim import Claim
 from audit.claim_test import claim_test
 from audit.config import parse
-from audit.early_stop import sweep_until_clear
+from audit.early_stop import _is_clear, sweep_until_clear
 from audit.estimators import ClopperPearson
-from audit.results import Outcome
+from audit.results import Outcome, Verdict
 from audit.runs import load_result
 from audit.sequential import confidence_at_look, looks
+from audit.sweeping import sweep
 from audit.training.ensemble import Ensemble
 from canaries.errors import InputError
 
@@ -113,6 +114,34 @@ def test_a_broken_pipeline_is_refuted_at_the_first_looks(tmp_path):
     assert found.confidence == confidence_at_look(0.95, look)
     assert load_result(tmp_path).verdict == found.verdict  # reports and gates rest on the same look
     assert told[-1].startswith(f"look {look}, {4 * 2 ** (look - 1)} models an epsilon: REFUTED")
+
+
+def test_no_stop_without_a_refutation_where_none_was_possible():
+    def verdict(outcome, refutable):
+        return Verdict(outcome, "because.", 0.1, 3.0, refutable)
+
+    assert _is_clear(verdict(Outcome.REFUTED, True))
+    assert _is_clear(verdict(Outcome.NOT_REFUTED, True))
+    assert not _is_clear(verdict(Outcome.NOT_REFUTED, False))
+    assert not _is_clear(verdict(Outcome.INCONCLUSIVE, True))
+
+
+def test_a_plain_sweep_after_looks_is_one_more_look(tmp_path):
+    def look():
+        return json.loads((tmp_path / "run.json").read_text())["look"]
+
+    weak = {"name": "ensemble", **SETTINGS, "learning_rate": 1e-6}
+    sweep_until_clear(experiment(weak, 4, 8.0), tmp_path, first=2)
+    assert look() == 2
+    sweep(experiment(weak, 4, 8.0), tmp_path)  # what look 2 saw already
+    assert look() == 2
+    sweep(experiment(weak, 6, 8.0), tmp_path)
+    assert look() == 3
+    assert load_result(tmp_path).confidence == confidence_at_look(0.95, 3)
+    sweep_until_clear(experiment(weak, 6, 8.0), tmp_path, first=2)
+    assert look() == 3
+    sweep(experiment(weak, 2, 8.0), tmp_path / "plain")
+    assert json.loads((tmp_path / "plain" / "run.json").read_text())["look"] is None
 
 
 def test_what_is_never_clear_ends_at_the_most(tmp_path):

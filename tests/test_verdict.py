@@ -194,12 +194,22 @@ def test_without_a_negative_control_nothing_but_a_refutation_is_concluded():
     assert judged(attack(bound(4.5, 6.0), reference_p=None), **lacking).outcome is Outcome.REFUTED
 
 
+def test_a_refuted_verdict_keeps_what_the_audit_lacks():
+    bare = attack(bound(4.5, 6.0), reference_p=None)
+    verdict = judged(bare, controls=Controls(None, frozenset(), 1e-3), done=6, needs_references=True)
+    assert verdict.outcome is Outcome.REFUTED
+    for gap, part in zip(verdict.gaps, ("2 of 8 models", "no negative control", "no positive control"), strict=True):
+        assert part in gap
+    assert judged(attack(bound(4.5, 6.0)), needs_references=True).gaps == ()
+
+
 def test_power_counts_the_test_of_the_claim_too():
     weak = attack(bound(0.1, 0.5))
     able = dataclasses.replace(weak, could_refute=True)
     assert judged(weak).outcome is Outcome.INCONCLUSIVE
     assert judged(able).outcome is Outcome.NOT_REFUTED
     assert judged(able).refutable
+    assert "below 25% of the claim, but could have refuted it by the test of the claim itself" in judged(able).reason
     assert not judged(attack(bound(0.5, 3.0))).refutable
     assert "could not have refuted the claim" in judged(attack(bound(0.5, 3.0))).reason
 

@@ -34,6 +34,8 @@ class Case:
 def junit_xml(result: RunResult, gate: GateResult) -> str:
     """One suite for each claim; in it the verdict, then one case for each attack and estimator, then budgets.
 
+    What the policy asks and the run cannot tell is an error too, or skipped if the policy would only warn.
+
     A verdict that is INCONCLUSIVE is an error, for it is no pass; what stands behind it is then skipped. So are bounds
     that assume the shape of a curve, whatever they say.
     """
@@ -41,6 +43,9 @@ def junit_xml(result: RunResult, gate: GateResult) -> str:
     cases = [case for cell in cells for case in _of_cell(cell, gate, 1 - result.confidence)]
     if not cells:
         cases.append(Case(result.name, "verdict", "error", str(result.verdict)))
+    for finding in gate.unclear:
+        mark: State = "error" if finding.severity == "error" else "skipped"
+        cases.append(Case(finding.where, f"{finding.rule}, unclear", mark, finding.message))
     cases += [Case("units", unit, "error", text.strip() or "failed") for unit, text in result.failures.items()]
     root = ElementTree.Element("testsuites", {"name": _clean(f"firedamp {result.name}")} | _counts(cases))
     for suite in dict.fromkeys(case.suite for case in cases):

@@ -22,9 +22,10 @@ def markdown(result: RunResult, gate: GateResult, policy: str) -> str:
         f"**{gate.verdict.outcome}** {_text(gate.verdict.reason)}",
         "",
     ]
-    if gate.findings:
+    if gate.findings or gate.unclear:
         lines += ["| | rule | where | what |", "|---|---|---|---|"]
         lines += [f"| {f.severity} | {f.rule} | {_text(f.where)} | {_text(f.message)} |" for f in gate.findings]
+        lines += [f"| unclear | {f.rule} | {_text(f.where)} | {_text(f.message)} |" for f in gate.unclear]
         lines.append("")
     lines += [
         "| pipeline | claimed ε | verdict | ε is at least | a perfect attack could have shown | by | claim's p |",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import replace
 from typing import Any
 
 from audit import exit_codes
@@ -30,7 +31,8 @@ def sarif_json(result: RunResult, gate: GateResult, artifact: str) -> dict[str, 
         gate: what the gate found.
         artifact: the file that results point to, relative to the repository: the policy or the experiment.
     """
-    findings = [*gate.findings, *_unclear(result)]
+    unclear = [replace(finding, severity="warning") for finding in gate.unclear]
+    findings = [*gate.findings, *unclear, *_unclear(result)]
     if result.failures:
         message = f"{len(result.failures)} models failed: {', '.join(sorted(result.failures))}."
         findings.append(Finding("units_failed", result.name, message))
