@@ -125,6 +125,7 @@ def run(
     _check(attacks, confidence, least_power)
     if records_per_user < 1:
         raise InputError(f"Expected records_per_user >= 1, got {records_per_user}.")
+    _check_estimators(estimators or (), claim)
     dataset, labels = _dataset(data, records_per_user * (count + references), derive_seed(seed, "data"))
     crafted = canaries.make(
         dataset, records_per_user * count, generator(seed, "canaries"), records_per_user * references
@@ -246,6 +247,17 @@ def _check(attacks: Sequence[Attack], confidence: float, least_power: float) -> 
         raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
     if not 0 <= least_power <= 1:
         raise InputError(f"Expected least_power in [0, 1], got {least_power}.")
+
+
+def _check_estimators(estimators: Sequence[Estimator], claim: Claim) -> None:
+    for estimator in estimators:
+        if estimator.only_for not in (None, claim.adjacency):
+            raise InputError(
+                f"Estimator '{estimator.name}' gives bounds for {estimator.only_for}, but the claim is for "
+                f"{claim.adjacency}; set its adjacency."
+            )
+        if claim.mechanism and (misfit := estimator.misfit(claim.mechanism)):
+            raise InputError(f"Estimator '{estimator.name}' does not fit the claim's mechanism: {misfit}")
 
 
 def _one(

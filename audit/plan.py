@@ -148,6 +148,8 @@ def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusio
                 f"Estimator '{estimator.name}' gives bounds for {estimator.only_for}, but the neighbours of audit "
                 f"'{audit.name}' are {audit.canaries.neighbours}; set its adjacency."
             )
+        if (mechanism := audit.trainer.mechanism) and (misfit := estimator.misfit(mechanism)):
+            raise InputError(f"Estimator '{estimator.name}' does not fit the trainer of audit '{audit.name}': {misfit}")
         reasons = []
         for attack in audit.attacks:
             evidence = nothing if attack.family == "extraction" else {}

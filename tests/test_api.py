@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 import attacks
 import audit
 import canaries
-from audit.estimators import ClopperPearson
+from audit.estimators import CalibratedLossCurve, ClopperPearson
+from audit.mechanism import DPSGD
 from audit.results import Outcome
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Dataset
@@ -194,6 +195,18 @@ def test_bad_answers_are_named(train, sentence):
         ({"attacks": [attacks.Loss(), attacks.Loss()]}, "each attack is named once, got loss, loss"),
         ({"least_power": 2.0}, r"least_power in \[0, 1\], got 2.0"),
         ({"canaries": Secrets()}, "makes text records, but data set 'data' holds array records"),
+        (
+            {"estimators": [CalibratedLossCurve(adjacency="replace-one")]},
+            "'calibrated-loss-curve' gives bounds for replace-one, but the claim is for add-or-remove-one",
+        ),
+        (
+            {
+                "claim": audit.Claim(8.0, 1e-5, mechanism=DPSGD(0.1, 100, 1.0)),
+                "estimators": [CalibratedLossCurve(0.1, 10)],
+            },
+            "does not fit the claim's mechanism: It assumes sample_rate = 0.1 and steps = 10, but training has "
+            "sample_rate = 0.1 and steps = 100",
+        ),
     ],
 )
 def test_bad_arguments_are_named_before_anything_is_trained(changes, sentence):

@@ -370,6 +370,31 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, s
         ),
         ({"estimators": ["dkw"]}, "Estimator 'dkw' cannot be used in audit 'a': it needs"),
         ({"estimators": ["one-run", "secret-guess"]}, "Estimator 'secret-guess' cannot .* the evidence 'guessed'"),
+        (
+            {
+                "estimators": ["calibrated-loss-curve"],
+                "models": 2,
+                "canaries": {"design": "blank", "count": 1, "randomise": "model"},
+                "trainer": {"name": "ensemble", "model": "softmax", "steps": 8, "sample_rate": 0.5},
+            },
+            "'calibrated-loss-curve' does not fit the trainer of audit 'a': It assumes sample_rate = 1 and steps = 1, "
+            "but training has sample_rate = 0.5 and steps = 8; set the estimator's fields to these",
+        ),
+        (
+            {
+                "estimators": [{"name": "calibrated-loss-curve", "steps": 8, "sample_rate": 0.5}],
+                "models": 2,
+                "canaries": {"design": "blank", "count": 1, "randomise": "model"},
+                "trainer": {
+                    "name": "ensemble",
+                    "model": "softmax",
+                    "steps": 8,
+                    "sample_rate": 0.5,
+                    "rates": [[4, 1.0]],
+                },
+            },
+            "It is for one sampling rate, but training has a schedule of batch sizes",
+        ),
         ({"epsilons": [1e-9]}, "No noise multiplier in .* gives epsilon 1e-09"),
     ],
 )
