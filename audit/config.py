@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from attacks.base import Attack
+from attacks.cross_model import CrossModel
 from attacks.view import WHITE_BOX, Access
 from audit import registry
 from audit.estimators.base import Estimator
@@ -156,6 +157,11 @@ class AuditPlan(Table):
                 raise InputError(
                     f"attack '{attack.name}' needs access to {attack.access}, which trainer '{self.trainer.name}' does "
                     f"not give; 'ensemble' does with {RELEASED_BY[attack.access]}."
+                )
+            if self.canaries.sets > 1 and isinstance(attack, CrossModel):
+                raise InputError(
+                    f"attack '{attack.name}' compares what models make of one canary, but with sets = "
+                    f"{self.canaries.sets} they hold different ones; set sets to 1."
                 )
         names = [attack.name for attack in self.attacks]
         if len(set(names)) != len(names):
