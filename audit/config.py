@@ -85,6 +85,11 @@ class CanaryPlan(Table):
             raise InputError(f"gradients are added or removed, got neighbours '{self.neighbours}'.")
         if kind == "text" and self.neighbours == REPLACE_LABEL:
             raise InputError(f"neighbours '{REPLACE_LABEL}' needs labelled records, '{self.design.name}' makes texts.")
+        if self.sets > 1 and not self.design.redrawn:
+            raise InputError(
+                f"sets must be 1 with design '{self.design.name}', whose ids name the records of one set, "
+                f"got {self.sets}."
+            )
         if kind == "text" and self.records_per_user > 1:
             raise InputError(f"records_per_user must be 1 with secrets, got {self.records_per_user}.")
         return self
