@@ -31,7 +31,7 @@ from audit.utility import measure_utility
 from canaries.base import CanaryDesign, CanarySet
 from canaries.errors import InputError
 from canaries.inclusion import Inclusion
-from canaries.neighbours import as_neighbours, owned
+from canaries.neighbours import REPLACE_ONE, as_neighbours, owned
 from canaries.randomness import derive_seed, generator
 from canaries.records import ArrayRecords, Dataset, TextRecords
 
@@ -126,7 +126,8 @@ def run(
     if records_per_user < 1:
         raise InputError(f"Expected records_per_user >= 1, got {records_per_user}.")
     _check_estimators(estimators or (), claim)
-    dataset, labels = _dataset(data, records_per_user * (count + references), derive_seed(seed, "data"))
+    planted = records_per_user * (count + references)
+    dataset, labels = _dataset(data, planted, claim.adjacency == REPLACE_ONE, derive_seed(seed, "data"))
     crafted = canaries.make(
         dataset, records_per_user * count, generator(seed, "canaries"), records_per_user * references
     )
@@ -312,8 +313,11 @@ def _cell(
     )
 
 
-def _dataset(data: Data, canaries: int, seed: int) -> tuple[Dataset, NDArray[np.generic] | None]:
-    """The data split in three, and the labels that classes stand for."""
+def _dataset(data: Data, canaries: int, replaced: bool, seed: int) -> tuple[Dataset, NDArray[np.generic] | None]:
+    """The data split in three, and the labels that classes stand for.
+
+    Where other records stand in for canaries (`replaced`), the pool holds as many again.
+    """
     if isinstance(data, Dataset):
         return data, None
     labels: NDArray[np.generic] | None = None
@@ -325,11 +329,12 @@ def _dataset(data: Data, canaries: int, seed: int) -> tuple[Dataset, NDArray[np.
         records = TextRecords(tuple(data))
     else:
         raise InputError(f"Expected data to be (x, y), a sequence of texts or a Dataset, got {type(data).__name__}.")
-    pool, test = max(canaries, len(records) // 10), len(records) // 5
+    needed = 2 * canaries if replaced else canaries
+    pool, test = max(needed, len(records) // 10), len(records) // 5
     if len(records) < pool + test + 1:
         raise InputError(
-            f"Expected more than {pool + test} records: {pool} to make {canaries} canaries of and {test} for utility; "
-            f"got {len(records)}."
+            f"Expected more than {pool + test} records: {pool} to make {canaries} canaries of"
+            f"{', and what stands in for them,' if replaced else ''} and {test} for utility; got {len(records)}."
         )
     order = generator(seed, "split").permutation(len(records))
     parts = [records.take(part) for part in np.split(order, [test, test + pool])]

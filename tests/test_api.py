@@ -148,6 +148,23 @@ def test_texts():
     assert attack.reference_p > 1e-3
 
 
+def test_a_replaced_canary_leaves_the_data():
+    """Of 76 records that the pool holds, half are canaries and references, and the others stand in for them."""
+    seen = []
+
+    def train(x, y, seed):
+        seen.append(x)
+        return prior(x, y, seed)
+
+    claim = audit.Claim(1.0, 1e-5, adjacency="replace-one")
+    result = call(train, claim=claim, models=4, count=30, references=8)
+    member = result.run.cells[0].attacks[0].scores.member[:, :30]
+    rows = [{row.tobytes() for row in x} for x in seen]
+    for i, j in ((0, 1), (2, 3)):
+        assert len(rows[i]) == len(seen[i]) == len(seen[j])  # No record is there twice.
+        assert len(rows[i] - rows[j]) == (member[i] != member[j]).sum()
+
+
 def test_a_data_set_that_is_split_already():
     parts = [ArrayRecords(X[i::3], Y[i::3], 3) for i in range(3)]
     trained_on = []
@@ -186,6 +203,10 @@ def test_bad_answers_are_named(train, sentence):
         ({"count": 0}, "count >= 1"),
         ({"references": -1}, "references >= 0"),
         ({"count": 150}, "Expected more than 202 records: 162 to make 162 canaries of"),
+        (
+            {"count": 70, "claim": audit.Claim(1.0, 1e-5, adjacency="replace-one")},
+            "Expected more than 204 records: 164 to make 82 canaries of, and what stands in for them, and 40 for",
+        ),
         ({"data": 3}, "data to be .*, got int"),
         ({"data": ["a", 3]}, "data to be .*, got list"),
         ({"data": (X, Y[:-1])}, "x of shape"),
