@@ -141,6 +141,7 @@ def run(
             raise InputError(
                 f"Attack '{attack.name}' needs access to {attack.access}; a training function gives answers alone."
             )
+        attack.check(crafted)
     if canaries.kind == "gradient":
         raise InputError(f"Canaries '{canaries.name}' are gradients, and a training function takes records alone.")
     name = getattr(train, "__name__", "pipeline")

@@ -66,7 +66,8 @@ def _of_audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str]
     rates: tuple[float | None, ...] = pilot.learning_rates or (None,)
     for design, rate in product(designs, rates):
         trainer = _short(_at_rate(audit.trainer, rate), pilot)
-        planted = audit.canaries.model_copy(update={"design": design, "references": 0})
+        references = audit.canaries.references if audit.attacks[0].needs_references else 0
+        planted = audit.canaries.model_copy(update={"design": design, "references": references})
         changed = {
             "canaries": planted,
             "trainer": trainer,
@@ -140,7 +141,9 @@ def _scores(candidate: Candidate, run: RunDirectory) -> Scores:
             f"{len(missing)} of {len(candidate.units)} models of the pilot of '{candidate.audit}' are missing, so "
             f"nothing can be chosen; see {run.path / 'failures'}, and run the sweep again."
         )
-    return scores_from_frame(run.scores(candidate.audit, candidate.units), candidate.work.cells[0].inclusion.randomised)
+    frame = run.scores(candidate.audit, candidate.units)
+    scores = scores_from_frame(frame, candidate.work.cells[0].inclusion.randomised)
+    return scores.select(~scores.reference)
 
 
 def _named(candidate: Candidate) -> dict[str, Any]:

@@ -120,6 +120,8 @@ def audit_work(
         if each > 1 or design.protects == "user":
             canaries = owned(canaries, each, design.protects)
         audit.trainer.with_noise(0.0).check(dataset, canaries)
+        for attack in audit.attacks:
+            attack.check(canaries)
         sets.append(canaries)
     root, cells = derive_seed(seed, *branch) if branch else seed, []
     for epsilon in only or experiment.all_epsilons:

@@ -9,6 +9,8 @@ from sklearn.linear_model import LogisticRegression
 import attacks
 import audit
 import canaries
+from attacks.label_only import Augmentations
+from attacks.population import Population
 from audit.estimators import CalibratedLossCurve, ClopperPearson
 from audit.mechanism import DPSGD
 from audit.results import Outcome
@@ -203,6 +205,8 @@ def test_bad_answers_are_named(train, sentence):
         ({"count": 0}, "count >= 1"),
         ({"references": -1}, "references >= 0"),
         ({"count": 150}, "Expected more than 202 records: 162 to make 162 canaries of"),
+        ({"attacks": [Population()], "references": 0}, "'population' needs a population: name some references"),
+        ({"attacks": [Augmentations()]}, r"'augmentations' needs images: .* got records of shape \[30\]"),
         (
             {"count": 70, "claim": audit.Claim(1.0, 1e-5, adjacency="replace-one")},
             "Expected more than 204 records: 164 to make 82 canaries of, and what stands in for them, and 40 for",

@@ -162,6 +162,14 @@ def test_a_pilot_asks_no_estimator():
         assert len(candidates(experiment)) == 2
 
 
+def test_a_pilot_keeps_the_references_that_its_attack_needs(tmp_path):
+    changes = {"attacks": ["population"], "pilot": {"learning_rates": [1e-9, 0.5], "models": 4}}
+    sweep(parse(table(**changes)), tmp_path)
+    assert not load_result(tmp_path).failures
+    tried = candidates(parse(table(**changes)))
+    assert {int(c.work.sets[0].reference.sum()) for c in tried} == {2}
+
+
 def test_missing_pilot_models_choose_nothing(tmp_path):
     experiment = parse(TABLE)
     with pytest.raises(InputError, match="24 of 24 models of the pilot of 'a' are missing"):
