@@ -155,16 +155,16 @@ class Outer(Term):
     def dot(self, direction: Tensor) -> Tensor:
         """[models, examples]: sum_t g_t^T D a_t, so that no gradient is written down for it."""
         g = self.layout.per_model(self.tap.gradient)
-        products = g * torch.bmm(self.layout.per_model(self.inputs), self._unfolded(direction).mT)
+        products = g * torch.bmm(self.layout.per_model(self.inputs), self._adjoint(direction).mT)
         return products.reshape(self.layout.models, self.layout.examples, -1).sum(2)
 
-    def _unfolded(self, direction: Tensor) -> Tensor:
+    def _adjoint(self, direction: Tensor) -> Tensor:
         """The matrices [models, outputs, inputs] that have the products with matrices that `direction` has folded."""
         if self.fold is None:
             return direction
         like = direction.new_zeros(direction.shape[0], self.tap.gradient.shape[-1], self.inputs.shape[-1])
-        adjoint = torch.func.vjp(self.fold, like)[1]
-        return adjoint(direction)[0]
+        pull = torch.func.vjp(self.fold, like)[1]
+        return pull(direction)[0]
 
     def _folded(self, matrices: Tensor) -> Tensor:
         return matrices if self.fold is None else self.fold(matrices)
