@@ -28,12 +28,23 @@ class Attack(ABC):
         access: all that it may ask of a view.
         kinds: the canaries that it can attack, "array", "text" or both.
         family: the row of the threat-model table: "membership", "label-only", "extraction" or "white-box".
+        needs_references: whether it can score nothing without canaries that no model trains on.
     """
 
     name: ClassVar[str]
     access: ClassVar[Access]
     kinds: ClassVar[frozenset[str]]
     family: ClassVar[str]
+    needs_references: ClassVar[bool] = False
+
+    def check(self, canaries: CanarySet) -> None:
+        """Refuse canaries that it cannot attack, before anything is trained.
+
+        Raises:
+            InputError: a sentence that says what does not fit.
+        """
+        if self.needs_references and not canaries.reference.any():
+            raise InputError(f"Attack '{self.name}' needs a population: name some references.")
 
     @abstractmethod
     def score(

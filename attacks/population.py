@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from attacks.base import Attack
 from attacks.view import Access, View
 from canaries.base import CanarySet
-from canaries.errors import InputError
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +30,7 @@ class Population(Attack):
     access: ClassVar[Access] = Access.LOSS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text"})
     family: ClassVar[str] = "membership"
+    needs_references: ClassVar[bool] = True
 
     def score(self, view: View, canaries: CanarySet, seed: int) -> tuple[Floats, Mapping[str, NDArray[Any]]]:
         """The share, float64[models, canaries], in (0, 1); no evidence.
@@ -38,8 +38,7 @@ class Population(Attack):
         Raises:
             InputError: without references.
         """
-        if not canaries.reference.any():
-            raise InputError(f"Attack '{self.name}' needs a population: name some references.")
+        self.check(canaries)
         signal = -view.loss(canaries.records)
         counted = count_below(signal, signal[:, canaries.reference], canaries.reference)
         return (counted + refinement(signal - np.median(signal, axis=1, keepdims=True))) / (

@@ -54,14 +54,15 @@ class WhiteBox:
 
     Attributes:
         parameters: float[models, size], the final parameters, in the module's order.
-        initial: float[models, size], those that training began with.
+        initial: float[models, size], those that training began with, where an adversary knows them: shared by all
+            models or public. None where each model drew its own in secret.
         movement: records -> float64[models, n]; see `View.movement`.
         checkpoints: views of the models after some of the steps (1, 2, ...), by step.
         record: the gradient record, where one was kept.
     """
 
     parameters: NDArray[np.floating]
-    initial: NDArray[np.floating]
+    initial: NDArray[np.floating] | None
     movement: Callable[[Records], NDArray[np.floating]]
     checkpoints: Mapping[int, View] = field(default_factory=dict)
     record: GradientRecord | None = None
@@ -147,13 +148,24 @@ class View:
         return self._opened(Access.WEIGHTS).parameters
 
     def initial_parameters(self) -> NDArray[np.floating]:
-        """float[models, size]: those that training began with. Needs WEIGHTS."""
-        return self._opened(Access.WEIGHTS).initial
+        """float[models, size]: those that training began with, where they are known. Needs WEIGHTS.
+
+        Raises:
+            AccessError: where each model drew its own in secret; no level of access releases them.
+        """
+        initial = self._opened(Access.WEIGHTS).initial
+        if initial is None:
+            raise AccessError(
+                "This view holds no initial parameters, because each model drew its own in secret; a trainer with "
+                "initial = 'shared', 'pretrained' or 'given' lets the adversary know them."
+            )
+        return initial
 
     def movement(self, records: Records) -> NDArray[np.float64]:
         """float64[models, n]: how far training moved the parameters against each record's gradient. Needs WEIGHTS.
 
         The inner product of initial less final parameters with the record's clipped gradient at the final parameters.
+        Where the initial parameters are not known, zero stands for them.
         """
         white_box = self._opened(Access.WEIGHTS, len(records))
         return np.asarray(white_box.movement(records), dtype=np.float64)
@@ -242,7 +254,7 @@ class ArrayView(View):
         self._require(Access.LABELS)
         if x.ndim < 3 or len(x) != self.models:
             raise InputError(f"Expected records of shape [{self.models}, n, ...], got {x.shape}.")
-        self.queries += x.shape[1]
+        self._count(x.shape[1])
         if self._query_each is None:
             return np.stack([self._ask(own)[i].argmax(axis=1) for i, own in enumerate(x)])
         return self._checked(self._query_each(x), x.shape[1]).argmax(axis=2)

@@ -20,7 +20,8 @@ class Weights(Attack):
 
     What is left of `Gradient` where only the final model is released: with SGD at a constant learning rate and a canary
     whose gradient does not change (a Dirac canary), it is the sum of all steps' inner products, those of the other
-    records included. One query for each canary.
+    records included. Where each model drew its initial parameters in secret, the adversary does not know them: zero
+    stands for them, and their spread is noise to the score. One query for each canary.
     """
 
     name: ClassVar[str] = "weights"

@@ -200,7 +200,8 @@ def _attack(
 def _risks(cell: CellScores, kind: AttackKind) -> tuple[RecordRisk, ...]:
     signals = cell.signals.get(kind, cell.scores[kind])
     single = signals.randomised == "canary" and signals.models >= LEAST_MODELS and kind.family == "membership"
-    return record_risks(signals) if single else ()
+    same = signals.secret_set is None or len(np.unique(signals.secret_set)) == 1
+    return record_risks(signals) if single and same else ()
 
 
 def _cell(

@@ -31,7 +31,7 @@ from audit.utility import measure_utility
 from canaries.base import CanaryDesign, CanarySet
 from canaries.errors import InputError
 from canaries.inclusion import Inclusion
-from canaries.neighbours import as_neighbours, owned
+from canaries.neighbours import REPLACE_ONE, as_neighbours, owned
 from canaries.randomness import derive_seed, generator
 from canaries.records import ArrayRecords, Dataset, TextRecords
 
@@ -125,7 +125,9 @@ def run(
     _check(attacks, confidence, least_power)
     if records_per_user < 1:
         raise InputError(f"Expected records_per_user >= 1, got {records_per_user}.")
-    dataset, labels = _dataset(data, records_per_user * (count + references), derive_seed(seed, "data"))
+    _check_estimators(estimators or (), claim)
+    planted = records_per_user * (count + references)
+    dataset, labels = _dataset(data, planted, claim.adjacency == REPLACE_ONE, derive_seed(seed, "data"))
     crafted = canaries.make(
         dataset, records_per_user * count, generator(seed, "canaries"), records_per_user * references
     )
@@ -139,6 +141,7 @@ def run(
             raise InputError(
                 f"Attack '{attack.name}' needs access to {attack.access}; a training function gives answers alone."
             )
+        attack.check(crafted)
     if canaries.kind == "gradient":
         raise InputError(f"Canaries '{canaries.name}' are gradients, and a training function takes records alone.")
     name = getattr(train, "__name__", "pipeline")
@@ -248,6 +251,17 @@ def _check(attacks: Sequence[Attack], confidence: float, least_power: float) -> 
         raise InputError(f"Expected least_power in [0, 1], got {least_power}.")
 
 
+def _check_estimators(estimators: Sequence[Estimator], claim: Claim) -> None:
+    for estimator in estimators:
+        if estimator.only_for not in (None, claim.adjacency):
+            raise InputError(
+                f"Estimator '{estimator.name}' gives bounds for {estimator.only_for}, but the claim is for "
+                f"{claim.adjacency}; set its adjacency."
+            )
+        if claim.mechanism and (misfit := estimator.misfit(claim.mechanism)):
+            raise InputError(f"Estimator '{estimator.name}' does not fit the claim's mechanism: {misfit}")
+
+
 def _one(
     trainer: FunctionTrainer,
     dataset: Dataset,
@@ -300,8 +314,11 @@ def _cell(
     )
 
 
-def _dataset(data: Data, canaries: int, seed: int) -> tuple[Dataset, NDArray[np.generic] | None]:
-    """The data split in three, and the labels that classes stand for."""
+def _dataset(data: Data, canaries: int, replaced: bool, seed: int) -> tuple[Dataset, NDArray[np.generic] | None]:
+    """The data split in three, and the labels that classes stand for.
+
+    Where other records stand in for canaries (`replaced`), the pool holds as many again.
+    """
     if isinstance(data, Dataset):
         return data, None
     labels: NDArray[np.generic] | None = None
@@ -313,11 +330,12 @@ def _dataset(data: Data, canaries: int, seed: int) -> tuple[Dataset, NDArray[np.
         records = TextRecords(tuple(data))
     else:
         raise InputError(f"Expected data to be (x, y), a sequence of texts or a Dataset, got {type(data).__name__}.")
-    pool, test = max(canaries, len(records) // 10), len(records) // 5
+    needed = 2 * canaries if replaced else canaries
+    pool, test = max(needed, len(records) // 10), len(records) // 5
     if len(records) < pool + test + 1:
         raise InputError(
-            f"Expected more than {pool + test} records: {pool} to make {canaries} canaries of and {test} for utility; "
-            f"got {len(records)}."
+            f"Expected more than {pool + test} records: {pool} to make {canaries} canaries of"
+            f"{', and what stands in for them,' if replaced else ''} and {test} for utility; got {len(records)}."
         )
     order = generator(seed, "split").permutation(len(records))
     parts = [records.take(part) for part in np.split(order, [test, test + pool])]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from attacks.base import Attack
+from attacks.cross_model import CrossModel
 from attacks.view import WHITE_BOX, Access
 from audit import registry
 from audit.estimators.base import Estimator
@@ -84,6 +85,11 @@ class CanaryPlan(Table):
             raise InputError(f"gradients are added or removed, got neighbours '{self.neighbours}'.")
         if kind == "text" and self.neighbours == REPLACE_LABEL:
             raise InputError(f"neighbours '{REPLACE_LABEL}' needs labelled records, '{self.design.name}' makes texts.")
+        if self.sets > 1 and not self.design.redrawn:
+            raise InputError(
+                f"sets must be 1 with design '{self.design.name}', whose ids name the records of one set, "
+                f"got {self.sets}."
+            )
         if kind == "text" and self.records_per_user > 1:
             raise InputError(f"records_per_user must be 1 with secrets, got {self.records_per_user}.")
         return self
@@ -156,6 +162,11 @@ class AuditPlan(Table):
                 raise InputError(
                     f"attack '{attack.name}' needs access to {attack.access}, which trainer '{self.trainer.name}' does "
                     f"not give; 'ensemble' does with {RELEASED_BY[attack.access]}."
+                )
+            if self.canaries.sets > 1 and isinstance(attack, CrossModel):
+                raise InputError(
+                    f"attack '{attack.name}' compares what models make of one canary, but with sets = "
+                    f"{self.canaries.sets} they hold different ones; set sets to 1."
                 )
         names = [attack.name for attack in self.attacks]
         if len(set(names)) != len(names):

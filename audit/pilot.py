@@ -66,8 +66,15 @@ def _of_audit(experiment: Experiment, audit: AuditPlan, announce: Callable[[str]
     rates: tuple[float | None, ...] = pilot.learning_rates or (None,)
     for design, rate in product(designs, rates):
         trainer = _short(_at_rate(audit.trainer, rate), pilot)
-        planted = audit.canaries.model_copy(update={"design": design, "references": 0})
-        changed = {"canaries": planted, "trainer": trainer, "models": pilot.models, "attacks": audit.attacks[:1]}
+        references = audit.canaries.references if audit.attacks[0].needs_references else 0
+        planted = audit.canaries.model_copy(update={"design": design, "references": references})
+        changed = {
+            "canaries": planted,
+            "trainer": trainer,
+            "models": pilot.models,
+            "attacks": audit.attacks[:1],
+            "estimators": (),  # No bound is taken from a pilot.
+        }
         described = repr(registry.identity(design)), repr(rate)
         announce(f"{audit.name}: pilot of {design.name}" + (f" at learning rate {rate:g}" if rate else ""))
         work = audit_work(experiment, audit.model_copy(update=changed), branch=("pilot", *described), only=(epsilon,))
@@ -134,7 +141,9 @@ def _scores(candidate: Candidate, run: RunDirectory) -> Scores:
             f"{len(missing)} of {len(candidate.units)} models of the pilot of '{candidate.audit}' are missing, so "
             f"nothing can be chosen; see {run.path / 'failures'}, and run the sweep again."
         )
-    return scores_from_frame(run.scores(candidate.audit, candidate.units), candidate.work.cells[0].inclusion.randomised)
+    frame = run.scores(candidate.audit, candidate.units)
+    scores = scores_from_frame(frame, candidate.work.cells[0].inclusion.randomised)
+    return scores.select(~scores.reference)
 
 
 def _named(candidate: Candidate) -> dict[str, Any]:
@@ -153,11 +162,13 @@ def _at_rate(trainer: SweepTrainer, rate: float | None) -> SweepTrainer:
 
 
 def _short(trainer: SweepTrainer, pilot: PilotPlan) -> SweepTrainer:
-    """The same trainer for the pilot's epochs; no schedules of batch sizes, no checkpoints."""
+    """The same trainer for the pilot's epochs; no schedules of batch sizes, and of checkpoints the last alone."""
     names = {field.name for field in dataclasses.fields(trainer)}
-    unset = {name: value for name, value in (("rates", ()), ("checkpoint_every", 0)) if name in names}
-    sample_rate = getattr(trainer, "sample_rate", 1.0)
-    return _set(trainer, steps=math.ceil(pilot.epochs / sample_rate - 1e-9), **unset)
+    steps = math.ceil(pilot.epochs / getattr(trainer, "sample_rate", 1.0) - 1e-9)
+    changed: dict[str, Any] = {"rates": ()} if "rates" in names else {}
+    if getattr(trainer, "checkpoint_every", 0):
+        changed["checkpoint_every"] = steps
+    return _set(trainer, steps=steps, **changed)
 
 
 def _set(trainer: SweepTrainer, **values: Any) -> SweepTrainer:

@@ -120,6 +120,8 @@ def audit_work(
         if each > 1 or design.protects == "user":
             canaries = owned(canaries, each, design.protects)
         audit.trainer.with_noise(0.0).check(dataset, canaries)
+        for attack in audit.attacks:
+            attack.check(canaries)
         sets.append(canaries)
     root, cells = derive_seed(seed, *branch) if branch else seed, []
     for epsilon in only or experiment.all_epsilons:
@@ -148,6 +150,8 @@ def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusio
                 f"Estimator '{estimator.name}' gives bounds for {estimator.only_for}, but the neighbours of audit "
                 f"'{audit.name}' are {audit.canaries.neighbours}; set its adjacency."
             )
+        if (mechanism := audit.trainer.mechanism) and (misfit := estimator.misfit(mechanism)):
+            raise InputError(f"Estimator '{estimator.name}' does not fit the trainer of audit '{audit.name}': {misfit}")
         reasons = []
         for attack in audit.attacks:
             evidence = nothing if attack.family == "extraction" else {}

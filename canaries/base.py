@@ -127,10 +127,12 @@ class CanaryDesign(ABC):
     Class attributes:
         name: what the configuration and the command line call it.
         kind: the records that it makes, "array" or "text"; or "gradient", which go with data of any kind.
+        redrawn: whether it can be drawn more than once under the same ids, so that models may hold sets of their own.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Literal["array", "text", "gradient"]]
+    redrawn: ClassVar[bool] = True
 
     @abstractmethod
     def craft(self, dataset: Dataset, count: int, rng: np.random.Generator) -> tuple[Records, tuple[Secret, ...]]:

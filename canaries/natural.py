@@ -30,6 +30,7 @@ class Natural(CanaryDesign):
 
     name: ClassVar[str] = "natural"
     kind: ClassVar[Literal["array", "text"]] = "array"
+    redrawn: ClassVar[bool] = False
 
     chosen: tuple[int, ...] = ()
 

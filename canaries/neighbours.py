@@ -11,6 +11,7 @@ Each of them for one record, or for a user who owns several: all of the user's r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset, GradientRecords, Records
+from canaries.records import ArrayRecords, Dataset, GradientRecords, Records, TextRecords
 
 Neighbours = Literal["add-or-remove-one", "replace-one", "replace-label"]
 ADD_OR_REMOVE_ONE: Literal["add-or-remove-one"] = "add-or-remove-one"
@@ -30,18 +31,20 @@ NEIGHBOURS: tuple[Neighbours, ...] = (ADD_OR_REMOVE_ONE, REPLACE_ONE, REPLACE_LA
 def as_neighbours(canaries: CanarySet, neighbours: str, dataset: Dataset, rng: np.random.Generator) -> CanarySet:
     """The same canaries with what stands in for each where it is out.
 
-    Under replace-one that is a record of the pool, drawn without replacement while there are enough; under
-    replace-label the same features with a label drawn uniformly from the other classes.
+    Under replace-one that is a record of the pool, drawn without replacement, whose features (a text: all of it) are
+    those of no canary and no reference: else it could be in while its canary is out, or be the canary itself. Under
+    replace-label it is the same features with a label drawn uniformly from the other classes.
 
     Raises:
-        InputError: for unknown neighbours, an empty pool, texts under replace-label, a single class, or gradients.
+        InputError: for unknown neighbours, a pool with too few other records, texts under replace-label, a single
+            class, or gradients.
     """
     if neighbours == ADD_OR_REMOVE_ONE:
         return replace(canaries, substitutes=None)
     if neighbours in NEIGHBOURS and isinstance(canaries.records, GradientRecords):
         raise InputError(f"Gradients are added or removed; nothing stands in for them under {neighbours!r}.")
     if neighbours == REPLACE_ONE:
-        return replace(canaries, substitutes=_others(len(canaries), dataset, rng))
+        return replace(canaries, substitutes=_others(canaries, dataset, rng))
     if neighbours == REPLACE_LABEL:
         return replace(canaries, substitutes=_relabelled(canaries.records, rng))
     raise InputError(f"Expected neighbours to be one of {', '.join(map(repr, NEIGHBOURS))}, got {neighbours!r}.")
@@ -74,10 +77,25 @@ def owned(canaries: CanarySet, records_per_user: int, protected: Literal["record
     return replace(canaries, users=tuple(users), protected=protected)
 
 
-def _others(count: int, dataset: Dataset, rng: np.random.Generator) -> Records:
+def _others(canaries: CanarySet, dataset: Dataset, rng: np.random.Generator) -> Records:
     if not len(dataset.pool):
         raise InputError(f"Another record in a canary's place comes from the pool, but '{dataset.name}' has none.")
-    return dataset.pool.take(rng.choice(len(dataset.pool), size=count, replace=count > len(dataset.pool)))
+    planted = set(_features(canaries.records))
+    others = np.array([i for i, features in enumerate(_features(dataset.pool)) if features not in planted], np.intp)
+    if len(others) < len(canaries):
+        raise InputError(
+            f"Other records in the place of {len(canaries)} canaries, references included, come from the pool, but "
+            f"that of '{dataset.name}' holds {len(others)} that are no canaries themselves; make it larger."
+        )
+    return dataset.pool.take(rng.choice(others, size=len(canaries), replace=False))
+
+
+def _features(records: Records) -> Iterator[str | bytes]:
+    """What each record is apart from its label, so that equal ones can be found."""
+    if isinstance(records, ArrayRecords):
+        return (x.tobytes() for x in records.x + 0)  # So that -0 is 0.
+    assert isinstance(records, TextRecords)
+    return iter(records.texts)
 
 
 def _relabelled(records: Records, rng: np.random.Generator) -> ArrayRecords:

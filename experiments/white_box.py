@@ -7,7 +7,8 @@ All at delta 1e-5; bounds are 95% lower bounds, each by itself but for "levels",
 - one-run: digits, MLP 64-128-10, T = 20 full-batch steps that claim epsilon 8; m Dirac canaries in one model, each in
   by a fair coin. Beside them, what losses show of as many canaries of noise (black box).
 - subsampled: digits, softmax regression on 400 records, T = 100 Poisson steps at rate q; one Dirac canary at a pixel
-  that is always black, in half of the models. The final model alone (`weights`), the sum of inner products and the
+  that is always black, in half of the models. The final model alone (`weights`; like the one-run
+  part's, without the fresh initial parameters, which each model keeps secret), the sum of inner products and the
   likelihood ratio, beside what the same estimator finds in scores of the ideal mechanism, drawn as often ("ideal").
   Then two pipelines that do not sample as they claim: rate 0.1 where 0.025 is claimed, and shuffled epochs where
   Poisson sampling is claimed.

@@ -38,7 +38,11 @@ def write_report(part: str, table: pd.DataFrame, out: Path, took: str) -> None:
 INTRODUCTION = (
     "Made by `python -m experiments.white_box`, which says how. Bounds are 95% lower bounds on epsilon at delta 1e-5, "
     "each by itself (those of the last table hold together); medians over repeats. `bound` believes the claimed "
-    "sampling, so for the two pipelines that sample otherwise it is no bound, and the claim's p-value is what counts."
+    "sampling, so for the two pipelines that sample otherwise it is no bound, and the claim's p-value is what counts. "
+    "The attack `weights` sees the final parameters; the initial ones it knows in the last table alone, where they are "
+    "pretrained and shared: in the first two each model draws its own and keeps them secret. "
+    "They are uniform within bounds: most canaries hide among them, but what ends beyond the bounds still tells, so in "
+    "one run a few guesses at the extremes do better than scores of all canaries."
 )
 TITLES = {
     "one-run": "One run, epsilon 8 claimed, 20 full-batch steps",

@@ -163,6 +163,14 @@ def test_missing_models_do_not_hide_a_refutation():
     assert run(leaky, sound()[1]).verdict.outcome is Outcome.REFUTED
 
 
+def test_no_record_is_at_risk_where_models_hold_different_canaries():
+    found = scores(1.0)
+    sets = np.arange(found.models) % 2
+    for secret_set, records in ((None, 10), (np.zeros_like(sets), 10), (sets, 0)):
+        (private,) = run(cell(4.0, {LOSS: replace(found, secret_set=secret_set)})).cells
+        assert len(private.attacks[0].risks) == records
+
+
 def test_a_run_without_claims_is_inconclusive():
     result = run(cell(math.inf, {LOSS: scores(6.0)}))
     assert result.verdict.outcome is Outcome.INCONCLUSIVE

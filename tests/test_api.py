@@ -9,7 +9,10 @@ from sklearn.linear_model import LogisticRegression
 import attacks
 import audit
 import canaries
-from audit.estimators import ClopperPearson
+from attacks.label_only import Augmentations
+from attacks.population import Population
+from audit.estimators import CalibratedLossCurve, ClopperPearson
+from audit.mechanism import DPSGD
 from audit.results import Outcome
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Dataset
@@ -147,6 +150,23 @@ def test_texts():
     assert attack.reference_p > 1e-3
 
 
+def test_a_replaced_canary_leaves_the_data():
+    """Of 76 records that the pool holds, half are canaries and references, and the others stand in for them."""
+    seen = []
+
+    def train(x, y, seed):
+        seen.append(x)
+        return prior(x, y, seed)
+
+    claim = audit.Claim(1.0, 1e-5, adjacency="replace-one")
+    result = call(train, claim=claim, models=4, count=30, references=8)
+    member = result.run.cells[0].attacks[0].scores.member[:, :30]
+    rows = [{row.tobytes() for row in x} for x in seen]
+    for i, j in ((0, 1), (2, 3)):
+        assert len(rows[i]) == len(seen[i]) == len(seen[j])  # No record is there twice.
+        assert len(rows[i] - rows[j]) == (member[i] != member[j]).sum()
+
+
 def test_a_data_set_that_is_split_already():
     parts = [ArrayRecords(X[i::3], Y[i::3], 3) for i in range(3)]
     trained_on = []
@@ -185,6 +205,12 @@ def test_bad_answers_are_named(train, sentence):
         ({"count": 0}, "count >= 1"),
         ({"references": -1}, "references >= 0"),
         ({"count": 150}, "Expected more than 202 records: 162 to make 162 canaries of"),
+        ({"attacks": [Population()], "references": 0}, "'population' needs a population: name some references"),
+        ({"attacks": [Augmentations()]}, r"'augmentations' needs images: .* got records of shape \[30\]"),
+        (
+            {"count": 70, "claim": audit.Claim(1.0, 1e-5, adjacency="replace-one")},
+            "Expected more than 204 records: 164 to make 82 canaries of, and what stands in for them, and 40 for",
+        ),
         ({"data": 3}, "data to be .*, got int"),
         ({"data": ["a", 3]}, "data to be .*, got list"),
         ({"data": (X, Y[:-1])}, "x of shape"),
@@ -194,6 +220,18 @@ def test_bad_answers_are_named(train, sentence):
         ({"attacks": [attacks.Loss(), attacks.Loss()]}, "each attack is named once, got loss, loss"),
         ({"least_power": 2.0}, r"least_power in \[0, 1\], got 2.0"),
         ({"canaries": Secrets()}, "makes text records, but data set 'data' holds array records"),
+        (
+            {"estimators": [CalibratedLossCurve(adjacency="replace-one")]},
+            "'calibrated-loss-curve' gives bounds for replace-one, but the claim is for add-or-remove-one",
+        ),
+        (
+            {
+                "claim": audit.Claim(8.0, 1e-5, mechanism=DPSGD(0.1, 100, 1.0)),
+                "estimators": [CalibratedLossCurve(0.1, 10)],
+            },
+            "does not fit the claim's mechanism: It assumes sample_rate = 0.1 and steps = 10, but training has "
+            "sample_rate = 0.1 and steps = 100",
+        ),
     ],
 )
 def test_bad_arguments_are_named_before_anything_is_trained(changes, sentence):

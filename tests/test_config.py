@@ -282,6 +282,25 @@ def test_what_does_not_go_together(path, value, sentence):
     assert refusal(changed(path, value)) == sentence
 
 
+def test_attacks_that_compare_models_need_the_same_canaries_in_all_of_them():
+    table = changed("audits.0.attacks", ["loss", "lira"])
+    parse(table)
+    table["audits"][0]["canaries"]["sets"] = 2
+    assert refusal(table) == (
+        "audits.0: attack 'lira' compares what models make of one canary, but with sets = 2 they hold different ones; "
+        "set sets to 1."
+    )
+
+
+def test_designs_whose_ids_name_records_are_drawn_once():
+    table = changed("audits.0.canaries", {"design": "natural", "count": 4, "sets": 2})
+    assert refusal(table) == (
+        "audits.0.canaries: sets must be 1 with design 'natural', whose ids name the records of one set, got 2."
+    )
+    table["audits"][0]["canaries"]["sets"] = 1
+    parse(table)
+
+
 def test_audits_need_names_of_their_own():
     table = copy.deepcopy(TINY)
     table["audits"] *= 2

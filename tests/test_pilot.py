@@ -135,6 +135,41 @@ def test_a_rate_is_chosen_and_the_design_kept(tmp_path):
     }
 
 
+def test_a_pilot_of_an_attack_on_iterates_keeps_the_last_of_them(tmp_path):
+    trainer = TABLE["audits"][0]["trainer"] | {"checkpoint_every": 3}
+    pilot = {"learning_rates": [1e-9, 0.5], "models": 4, "epochs": 2}
+    experiment = parse(table(trainer=trainer, attacks=["iterates"], pilot=pilot))
+    assert [c.work.cells[0].trainer.checkpoint_every for c in candidates(experiment)] == [2, 2]
+    sweep(experiment, tmp_path)
+    assert manifest(tmp_path)["experiment"]["audits"][0]["trainer"]["checkpoint_every"] == 3
+    assert "a" in manifest(tmp_path)["pilots"]
+    assert not load_result(tmp_path).failures
+
+
+def test_a_pilot_asks_no_estimator():
+    """Of two attacks the second alone gives what 'secret-guess' needs, and the loss curve is of the audit's steps."""
+    secrets = {
+        "attacks": ["secret-membership", "extraction"],
+        "estimators": ["one-run-calibrated", "secret-guess"],
+        "data": {"name": "pydoc", "train": 40, "pool": 1, "test": 5},
+        "canaries": {"design": {"name": "secrets", "digits": 3, "repetitions": [1]}, "count": 6, "references": 2},
+        "trainer": {"name": "ensemble", "model": "ngram", "steps": 2, "sample_rate": 1.0},
+    }
+    curve = {"estimators": [{"name": "calibrated-loss-curve", "steps": 4}]}
+    for changes in (secrets, curve):
+        experiment = parse(table(**changes, pilot={"learning_rates": [0.5, 1.0], "models": 4}))
+        plan(experiment)
+        assert len(candidates(experiment)) == 2
+
+
+def test_a_pilot_keeps_the_references_that_its_attack_needs(tmp_path):
+    changes = {"attacks": ["population"], "pilot": {"learning_rates": [1e-9, 0.5], "models": 4}}
+    sweep(parse(table(**changes)), tmp_path)
+    assert not load_result(tmp_path).failures
+    tried = candidates(parse(table(**changes)))
+    assert {int(c.work.sets[0].reference.sum()) for c in tried} == {2}
+
+
 def test_missing_pilot_models_choose_nothing(tmp_path):
     experiment = parse(TABLE)
     with pytest.raises(InputError, match="24 of 24 models of the pilot of 'a' are missing"):

@@ -370,6 +370,50 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, s
         ),
         ({"estimators": ["dkw"]}, "Estimator 'dkw' cannot be used in audit 'a': it needs"),
         ({"estimators": ["one-run", "secret-guess"]}, "Estimator 'secret-guess' cannot .* the evidence 'guessed'"),
+        (
+            {
+                "estimators": ["calibrated-loss-curve"],
+                "models": 2,
+                "canaries": {"design": "blank", "count": 1, "randomise": "model"},
+                "trainer": {"name": "ensemble", "model": "softmax", "steps": 8, "sample_rate": 0.5},
+            },
+            "'calibrated-loss-curve' does not fit the trainer of audit 'a': It assumes sample_rate = 1 and steps = 1, "
+            "but training has sample_rate = 0.5 and steps = 8; set the estimator's fields to these",
+        ),
+        (
+            {
+                "estimators": [{"name": "calibrated-loss-curve", "steps": 8, "sample_rate": 0.5}],
+                "models": 2,
+                "canaries": {"design": "blank", "count": 1, "randomise": "model"},
+                "trainer": {
+                    "name": "ensemble",
+                    "model": "softmax",
+                    "steps": 8,
+                    "sample_rate": 0.5,
+                    "rates": [[4, 1.0]],
+                },
+            },
+            "It is for one sampling rate, but training has a schedule of batch sizes",
+        ),
+        ({"attacks": ["augmentations"]}, r"Attack 'augmentations' needs images: .* got records of shape \[64\]"),
+        (
+            {"attacks": ["boundary-distance"], "canaries": {"design": {"name": "blank", "label": 3}, "count": 4}},
+            "needs a reference point of another class, but all canaries have label 3; use reference = 'blank'",
+        ),
+        (
+            {"attacks": ["population"], "canaries": {"design": "mislabelled", "count": 4, "references": 0}},
+            "Attack 'population' needs a population: name some references",
+        ),
+        (
+            {
+                "attacks": ["extraction"],
+                "estimators": ["exposure-rank"],
+                "data": {"name": "pydoc", "train": 30, "pool": 12, "test": 5},
+                "canaries": {"design": "passages", "count": 4, "references": 2},
+                "trainer": {"name": "ensemble", "model": "ngram", "steps": 1, "sample_rate": 1.0},
+            },
+            "Attack 'extraction' needs canaries with secrets; design 'passages' has none",
+        ),
         ({"epsilons": [1e-9]}, "No noise multiplier in .* gives epsilon 1e-09"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.extraction.task import record_score, tasks
+from attacks.extraction.task import needs_secrets, record_score, tasks
 from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -57,6 +57,15 @@ class Sampling(Attack):
             raise InputError(
                 f"Expected nucleus in (0, 1] and temperature > 0, got {self.nucleus} and {self.temperature}."
             )
+
+    def check(self, canaries: CanarySet) -> None:
+        """Refuse canaries without secrets.
+
+        Raises:
+            InputError: for such canaries.
+        """
+        super().check(canaries)
+        needs_secrets(canaries, self.name)
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

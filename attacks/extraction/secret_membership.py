@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
+from attacks.extraction.task import needs_secrets
 from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -39,6 +40,15 @@ class SecretMembership(Attack):
         if self.values < 2:
             raise InputError(f"Expected values >= 2, got values = {self.values}.")
 
+    def check(self, canaries: CanarySet) -> None:
+        """Refuse canaries without secrets.
+
+        Raises:
+            InputError: for such canaries.
+        """
+        super().check(canaries)
+        needs_secrets(canaries, self.name)
+
     def score(
         self, view: View, canaries: CanarySet, seed: int
     ) -> tuple[NDArray[np.float64], Mapping[str, NDArray[Any]]]:
@@ -47,8 +57,7 @@ class SecretMembership(Attack):
         Raises:
             InputError: if the canaries have no secrets.
         """
-        if not canaries.secrets:
-            raise InputError(f"Attack '{self.name}' needs canaries with secrets; design '{canaries.design}' has none.")
+        self.check(canaries)
         rng = generator(seed, "random secrets")
         assert isinstance(canaries.records, TextRecords)
         texts = [

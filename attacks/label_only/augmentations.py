@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from attacks.label_only.base import Floats, LabelOnly, share_that_keeps
 from attacks.view import ArrayView
+from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.records import ArrayRecords
 
@@ -57,6 +58,29 @@ class Augmentations(LabelOnly):
         Raises:
             InputError: for records that are no images of `shape`.
         """
+        shape = self.image_shape(records)
+
+        def copies(i: int) -> NDArray[np.float32]:
+            return self.augmented(records.x[i].reshape(shape)).reshape(-1, *records.x.shape[1:])
+
+        return share_that_keeps(view, records, self.copies, copies)
+
+    def check(self, canaries: CanarySet) -> None:
+        """Refuse records that are no images of `shape`.
+
+        Raises:
+            InputError: for such records.
+        """
+        super().check(canaries)
+        if isinstance(canaries.records, ArrayRecords):
+            self.image_shape(canaries.records)
+
+    def image_shape(self, records: ArrayRecords) -> tuple[int, ...]:
+        """(channels, height, width) of the images that the records are.
+
+        Raises:
+            InputError: for records that are no images of `shape`.
+        """
         shape = records.x.shape[1:] if self.shape is None else self.shape
         if len(shape) != 3 or math.prod(shape) != math.prod(records.x.shape[1:]):
             raise InputError(
@@ -64,11 +88,7 @@ class Augmentations(LabelOnly):
                 f"shape with as many values, got records of shape {list(records.x.shape[1:])} and shape "
                 f"{None if self.shape is None else list(self.shape)}."
             )
-
-        def copies(i: int) -> NDArray[np.float32]:
-            return self.augmented(records.x[i].reshape(shape)).reshape(-1, *records.x.shape[1:])
-
-        return share_that_keeps(view, records, self.copies, copies)
+        return shape
 
     def augmented(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32[copies, channels, height, width]: the image, its shifts, its rotations."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attacks.label_only.base import Floats, LabelOnly
 from attacks.view import ArrayView
+from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.records import ArrayRecords
 
@@ -65,6 +66,16 @@ class BoundaryDistance(LabelOnly):
         position, sign = bisect(view, at, records.y, -self.beyond, 1.0, self.queries)
         share = (position + self.beyond) / (1 + self.beyond)
         return np.where(sign > 0, share, 1 - share)
+
+    def check(self, canaries: CanarySet) -> None:
+        """Refuse canaries that have no reference point.
+
+        Raises:
+            InputError: for such canaries.
+        """
+        super().check(canaries)
+        if isinstance(canaries.records, ArrayRecords):
+            self.references(canaries.records)
 
     def references(self, records: ArrayRecords) -> NDArray[np.float32]:
         """float32[canaries, ...]: the reference point of each canary."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from attacks.scores import Scores
 from audit.bounds import ADD_OR_REMOVE_ONE, Bound
+from audit.mechanism import DPSGD
 from canaries.errors import InputError
 
 LEAVE_ONE_OUT = (
@@ -44,6 +45,10 @@ class Estimator(ABC):
 
     def inapplicable(self, scores: Scores) -> str | None:
         """Why this estimator cannot be used on these scores, as a sentence; None if it can."""
+        return None
+
+    def misfit(self, mechanism: DPSGD) -> str | None:
+        """Why bounds on this mechanism would not be what they are called, as a sentence; None if they are."""
         return None
 
     @property

@@ -113,6 +113,17 @@ class CalibratedLossCurve(Estimator):
         """The adjacency of the curves."""
         return self.adjacency
 
+    def misfit(self, mechanism: DPSGD) -> str | None:
+        """Another sampling rate or number of steps, or a schedule of batch sizes: curves of another mechanism."""
+        if mechanism.later:
+            return f"It is for one sampling rate, but training has a schedule of batch sizes: {mechanism}."
+        if (self.sample_rate, self.steps) == (mechanism.sample_rate, mechanism.steps):
+            return None
+        return (
+            f"It assumes sample_rate = {self.sample_rate:g} and steps = {self.steps}, but training has sample_rate = "
+            f"{mechanism.sample_rate:g} and steps = {mechanism.steps}; set the estimator's fields to these."
+        )
+
     def inapplicable(self, scores: Scores) -> str | None:
         """One canary, so that every score comes from a run of its own."""
         return needs_one_canary(scores)

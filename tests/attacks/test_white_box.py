@@ -1,6 +1,7 @@
 """White-box attacks: the record's arithmetic, the likelihood ratio in closed form, and what a view holds back."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,9 +63,12 @@ def test_what_is_known_is_subtracted():
     np.testing.assert_allclose(record(5.0, known=4.0).unknown, 1.0)
 
 
-def white(record=None, checkpoints=True):
+ZEROS = np.zeros((2, 5))
+
+
+def white(record=None, checkpoints=True, initial=ZEROS):
     view = ArrayView(lambda x: np.full((2, len(x), 2), 0.5), 2)
-    box = WhiteBox(np.ones((2, 5)), np.zeros((2, 5)), lambda records: np.ones((2, len(records))))
+    box = WhiteBox(np.ones((2, 5)), initial, lambda records: np.ones((2, len(records))))
     kept = {4: view.opened(box), 8: view.opened(box)} if checkpoints else {}
     return view.opened(WhiteBox(box.parameters, box.initial, box.movement, kept, record))
 
@@ -171,3 +175,26 @@ def test_queries_of_checkpoints_count():
     assert view.queries == 8
     assert checkpoints[4].queries == 4
     assert view.checkpoints()[4].queries == 0
+
+
+@pytest.mark.parametrize("each", [None, lambda x: np.full((2, x.shape[1], 2), 0.5)])
+def test_queries_of_checkpoints_count_where_every_model_has_records_of_its_own(each):
+    inner = ArrayView(lambda x: np.full((2, len(x), 2), 0.5), 2, query_each=each)
+    box = WhiteBox(np.ones((2, 5)), None, lambda records: np.ones((2, len(records))))
+    view = inner.opened(replace(box, checkpoints={4: inner.opened(box)}))
+    checkpoint = view.checkpoints()[4]
+    checkpoint.labels_each(np.zeros((2, 7, 3), dtype=np.float32))
+    assert (checkpoint.queries, view.queries) == (7, 7)
+    with pytest.raises(InputError, match=r"records of shape \[2, n, ...\], got \(3, 7, 3\)"):
+        checkpoint.labels_each(np.zeros((3, 7, 3), dtype=np.float32))
+    assert (checkpoint.queries, view.queries) == (7, 7)
+
+
+@pytest.mark.parametrize("access", [Access.WEIGHTS, Access.CHECKPOINTS, Access.GRADIENTS])
+def test_secret_initial_parameters_are_released_at_no_level(access):
+    view = white(full_record(), initial=None).grant(access)
+    opened = [view, *(view.checkpoints().values() if access is not Access.WEIGHTS else ())]
+    for released in opened:
+        assert released.parameters().shape == (2, 5)
+        with pytest.raises(AccessError, match=r"each model drew its own in secret.* initial = 'shared'"):
+            released.initial_parameters()

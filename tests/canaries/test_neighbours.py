@@ -10,6 +10,7 @@ from attacks import Observations, Scores
 from canaries import Blank, Dirac, Inclusion, Mislabelled
 from canaries.errors import InputError
 from canaries.inclusion import all_records, members, training_set
+from canaries.natural import Natural
 from canaries.neighbours import NEIGHBOURS, as_neighbours, owned
 from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
@@ -65,7 +66,23 @@ def test_another_record_is_of_the_pool_and_another_label_of_the_canary():
     counts = np.bincount(as_neighbours(many, "replace-label", DATA, rng()).substitutes.y, minlength=4)
     assert counts[1] == 0
     np.testing.assert_allclose(counts[[0, 2, 3]] / 3000, 1 / 3, atol=0.04)
-    assert len(as_neighbours(many, "replace-one", DATA, rng()).substitutes) == 3000
+
+
+@pytest.mark.parametrize("design", [Mislabelled(), Natural()])
+def test_what_stands_in_is_no_canary_and_no_reference(design):
+    for seed in range(20):
+        canaries = design.make(DATA, 10, np.random.default_rng(seed), 5)
+        other = as_neighbours(canaries, "replace-one", DATA, np.random.default_rng(seed)).substitutes
+        features = [{x.tobytes() for x in records.x} for records in (canaries.records, other)]
+        assert len(features[1]) == 15
+        assert not features[0] & features[1]
+
+
+def test_a_pool_with_too_few_other_records_is_refused():
+    with pytest.raises(InputError, match="that of 'toy' holds 14 that are no canaries themselves; make it"):
+        as_neighbours(made(12, 4), "replace-one", DATA, rng())
+    with pytest.raises(InputError, match="in the place of 31 canaries, references included, come from the"):
+        as_neighbours(Blank(label=1).make(DATA, 31, rng()), "replace-one", DATA, rng())
 
 
 def test_copies_are_replaced_by_as_many_copies():

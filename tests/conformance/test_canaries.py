@@ -78,6 +78,11 @@ def test_equal_generators_make_equal_canaries(design):
 
 
 @every_design
+def test_what_can_be_redrawn_keeps_its_ids(design):
+    assert (make(design, 0).ids == make(design, 1).ids) == design.redrawn
+
+
+@every_design
 def test_counts_and_ids(design):
     made = make(design)
     assert len(made) == len(made.records) == len(set(made.ids)) == 16

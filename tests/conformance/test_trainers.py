@@ -119,6 +119,24 @@ def test_its_views_grant_what_it_says(trainer):
             view.grant(access)
 
 
+@pytest.mark.parametrize("initial", Ensemble.WAYS)
+@pytest.mark.parametrize("model", MODEL_TABLE, ids=lambda model: model.name)
+def test_initial_parameters_are_granted_only_where_all_models_share_them(model, initial, tmp_path):
+    kind, path = model.kind, tmp_path / "initial.pt"
+    torch.save(model.build(DATA[kind].train, 5).state_dict(), path)
+    settings = {"initial": initial, "initial_path": str(path) if initial == "given" else "", "pretrain_steps": 2}
+    trainer = Ensemble(steps=2, sample_rate=0.5, model=model, record="gradients", checkpoint_every=1, **settings)
+    view = trainer.train(DATA[kind], MADE[kind], ROWS, [1, 2, 3])
+    levels = [view.grant(access) for access in sorted(WHITE_BOX)]
+    for opened in (*levels, *view.checkpoints().values()):
+        if initial == "fresh":
+            with pytest.raises(AccessError, match="each model drew its own in secret"):
+                opened.initial_parameters()
+        else:
+            start = opened.initial_parameters()
+            np.testing.assert_array_equal(start, np.broadcast_to(start[:1], opened.parameters().shape))
+
+
 @every_pair
 def test_equal_seeds_train_equal_models_whatever_torch_has_drawn(trainer, model):
     trainer = replace(trainer, model=model)

@@ -30,8 +30,10 @@ class InitialParameters:
 
     Attributes:
         initial: "fresh" parameters for each model, "shared" by all models, "pretrained": shared, then trained without
-            privacy on the data set's pool, which no model trains on (worst-case initial parameters, Annamalai & De
-            Cristofaro 2024), or "given": read from `initial_path`.
+            privacy on the data set's pool (worst-case initial parameters, Annamalai & De Cristofaro 2024), or "given":
+            read from `initial_path`. The pool shares no record with the training set, but canaries may be made of it
+            (`mislabelled`, `natural`, what stands in under replace-one): the start has then seen their features, in
+            models with and without the canary alike, so claims and bounds are as true as with any other start.
         initial_seed: of shared and pretrained parameters.
         initial_path: a state dict of the model, as torch.save writes it; its contents are part of every unit's key.
         pretrain_steps: steps of pretraining, on Poisson batches.

@@ -230,7 +230,7 @@ class Lookup(Term):
         """[models, examples]: of each position's output gradient with the row that it looked up."""
         models, size, width = direction.shape
         start = torch.arange(models, device=self.index.device).unsqueeze(1) * size
-        rows = (self.index.view(models, -1) + start).flatten()
+        rows = (self.index.reshape(models, -1) + start).flatten()
         found = direction.reshape(-1, width).index_select(0, rows)
         return (self._outputs() * found.view(*self.index.shape, width)).sum((1, 2)).view(models, -1)
 

@@ -159,9 +159,10 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         if not self.white_box:
             return view
         stacked, here = Stacked(modules[0]), replace(speed, device="cpu")
-        movement = Movement(self.model, self._loss(), self.max_grad_norm, stacked, trained.initial, parameters, here)
-        initial = trained.initial.numpy()
-        return view.opened(WhiteBox(parameters.numpy(), initial, movement, checkpoints or {}, record))
+        initial = None if self.initial == "fresh" else trained.initial
+        movement = Movement(self.model, self._loss(), self.max_grad_norm, stacked, initial, parameters, here)
+        known = None if initial is None else initial.numpy()
+        return view.opened(WhiteBox(parameters.numpy(), known, movement, checkpoints or {}, record))
 
     def fit(
         self,

@@ -32,7 +32,7 @@ class Movement:
         loss: each row's loss.
         max_grad_norm: what gradients are clipped to.
         stacked: the model, stacked.
-        initial: [models, size].
+        initial: [models, size], or None where the adversary does not know them: zero stands for them.
         parameters: [models, size], where gradients are taken.
         speed: portions.
     """
@@ -41,13 +41,13 @@ class Movement:
     loss: nn.Module
     max_grad_norm: float
     stacked: Stacked
-    initial: Tensor
+    initial: Tensor | None
     parameters: Tensor
     speed: Speed = field(default_factory=Speed)
 
     def __call__(self, records: Records) -> NDArray[np.float64]:
         """See the class."""
-        change = self.initial - self.parameters
+        change = -self.parameters if self.initial is None else self.initial - self.parameters
         if isinstance(records, GradientRecords):
             found = spikes(records, self.stacked.shapes, self.max_grad_norm).moved("cpu", change.dtype)
             return (change[:, found.coordinates] * found.clipped(self.max_grad_norm)).double().numpy()

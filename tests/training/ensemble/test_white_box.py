@@ -21,6 +21,8 @@ from audit.estimators.one_run_fdp import OneRunFDP
 from audit.gaussian import epsilon_of
 from audit.mechanism import DPSGD
 from audit.training.ensemble import Ensemble, Speed
+from audit.training.ensemble.spikes import spikes
+from audit.training.ensemble.stacked import Stacked
 from audit.training.models import CNN, MLP, Softmax
 from audit.training.nonprivate import NonPrivate
 from audit.training.opacus import Opacus
@@ -28,7 +30,7 @@ from audit.training.text_models import CharacterGRU, CharacterNGram
 from canaries import Blank, Dirac, Inclusion, Mislabelled
 from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Dataset, TextRecords
+from canaries.records import ArrayRecords, Dataset, GradientRecords, TextRecords
 
 DELTA = 1e-5
 
@@ -108,19 +110,50 @@ def test_the_record_of_data_canaries() -> None:
     assert np.abs(record.known[3]).min() > 1e-4
 
 
-def test_movement_of_data_canaries_equals_autograd() -> None:
-    trainer = replace(TINY, model=MLP((5,)), max_grad_norm=0.6)
+@pytest.mark.parametrize("initial", ["fresh", "shared"])
+def test_movement_of_data_canaries_equals_autograd(initial) -> None:  # type: ignore[no-untyped-def]
+    trainer = replace(TINY, model=MLP((5,)), max_grad_norm=0.6, initial=initial)
     view, made = trainer.train(DATA, canaries(), ROWS, [1, 2, 3, 4]), canaries()
+    known = np.zeros_like(view.parameters()) if initial == "fresh" else view.initial_parameters()
     found = Weights().observe(view, made, 0).score
     x, y = trainer.model.tensors(made.records)
     for k, module in enumerate(trainer.modules(DATA, torch.from_numpy(view.parameters()))):
-        change = torch.from_numpy(view.initial_parameters()[k] - view.parameters()[k])
+        change = torch.from_numpy(known[k] - view.parameters()[k])
         for c in range(2):
             module.zero_grad()
             trainer.model.criterion()(module(x[[c]]), y[[c]]).backward()
             gradient = torch.cat([p.grad.flatten() for p in module.parameters()])  # type: ignore[union-attr]
             product = float(change @ gradient) * min(1.0, 0.6 / float(gradient.norm()))
             assert found[k, c] == pytest.approx(product, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("made", [canaries(), Dirac().make(DATA, 2, np.random.default_rng(0))], ids=["data", "dirac"])
+def test_what_weights_see_of_fresh_models_is_made_of_the_final_parameters_alone(made) -> None:  # type: ignore[no-untyped-def]
+    """Zero stands for what training began with, so models that hardly trained differ by what they began with."""
+    still = replace(TINY, learning_rate=1e-30, checkpoint_every=2)
+    view = still.train(DATA, made, np.zeros((4, 2), dtype=np.bool_), [1, 2, 3, 4])
+    for level in (view.grant(Access.WEIGHTS), view, *view.checkpoints().values()):
+        with pytest.raises(AccessError, match="each model drew its own in secret"):
+            level.initial_parameters()
+        score = level.movement(made.records)
+        assert (score.std(axis=0) > 1e-3).all()
+        if isinstance(made.records, GradientRecords):
+            along = spikes(made.records, Stacked(still.template(still.model, DATA)).shapes, 1.0)
+            wanted = -level.parameters()[:, along.coordinates] * along.values.numpy()
+            np.testing.assert_allclose(score, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("initial", ["shared", "pretrained", "given"])
+def test_initial_parameters_that_all_models_share_are_known(initial, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = str(tmp_path / "initial.pt") if initial == "given" else ""
+    if path:
+        torch.save(TINY.model.build(DATA.train, 5).state_dict(), path)
+    still = replace(TINY, initial=initial, initial_path=path, pretrain_steps=5, learning_rate=1e-30)
+    view = still.train(DATA, canaries(), ROWS, [1, 2, 3, 4]).grant(Access.WEIGHTS)
+    start = view.initial_parameters()
+    np.testing.assert_array_equal(start, view.parameters())
+    np.testing.assert_array_equal(start, np.broadcast_to(start[:1], start.shape))
+    np.testing.assert_array_equal(view.movement(canaries().records), 0)
 
 
 class Largest(TorchDispatchMode):
