@@ -115,6 +115,6 @@ def test_the_command(capsys):
         assert stop.value.code == code
         out = capsys.readouterr().out
         if extra == ["--json"]:
-            assert json.loads(out)[0]["ceiling"] == pytest.approx(2.78, abs=0.01)
+            assert json.loads(out)[0]["ceiling"] == pytest.approx(2.25, abs=0.01)
         elif not extra:
             assert "one-run" in out

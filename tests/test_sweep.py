@@ -461,6 +461,7 @@ def start(out, jobs):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # background jobs ignore it
     )
     end = time.monotonic() + 120
     while process.poll() is None and not list((out / "scores" / "a").glob("*.parquet")):

@@ -28,7 +28,7 @@ class Reconstruction(Estimator):
     too small gives a bound that is too large, so it belongs to the assumptions.
 
     Attributes:
-        prior: kappa in (0, 1), the same for all targets.
+        prior: kappa in (0, 1), the same for all targets; has to be named, for no default is true of all of them.
         bet: in (0, 1], how much each of several clusters stakes; named in advance.
     """
 
@@ -39,11 +39,11 @@ class Reconstruction(Estimator):
         "models are trained and attacked independently of each other",
     )
 
-    prior: float = 0.01
+    prior: float | None = None
     bet: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.prior < 1:
+        if self.prior is not None and not 0 < self.prior < 1:
             raise InputError(f"Expected prior in (0, 1), got {self.prior}.")
         SecretGuess(self.bet)
 
@@ -52,7 +52,9 @@ class Reconstruction(Estimator):
         return SecretGuess(self.bet).epsilon(self._guesses(scores), delta, confidence, seed)
 
     def inapplicable(self, scores: Scores) -> str | None:
-        """Reconstructions."""
+        """Reconstructions, and a prior."""
+        if self.prior is None:
+            return "it needs a prior: how likely a target is rebuilt without the model; set its field 'prior'."
         if "reconstructed" not in scores.evidence:
             return "it needs the evidence 'reconstructed' of an attack that reconstructs records."
         if not np.isin(scores.evidence["reconstructed"], (0, 1)).all():
@@ -69,5 +71,6 @@ class Reconstruction(Estimator):
         return replace(scores, evidence={**scores.evidence, "reconstructed": scores.member.copy()})
 
     def _guesses(self, scores: Scores) -> Scores:
+        assert self.prior is not None
         space = np.full(len(scores.ids), 1 / self.prior)
         return replace(scores, space=space, evidence={"guessed": scores.evidence["reconstructed"]})

@@ -30,6 +30,8 @@ def test_one_target_in_all_models_is_one_draw() -> None:
 
 def test_what_cannot_be_used_is_said_in_words() -> None:
     with pytest.raises(InputError, match="'reconstructed'"):
+        Reconstruction(prior=0.1).bound(Scores.from_arms(np.ones(3), np.zeros(3)), delta=0.0)
+    with pytest.raises(InputError, match="set its field 'prior'"):
         Reconstruction().bound(Scores.from_arms(np.ones(3), np.zeros(3)), delta=0.0)
     with pytest.raises(InputError, match=r"prior in \(0, 1\), got 0"):
         Reconstruction(prior=0)
