@@ -29,6 +29,7 @@ class Attack(ABC):
         kinds: the canaries that it can attack, "array", "text" or both.
         family: the row of the threat-model table: "membership", "label-only", "extraction" or "white-box".
         needs_references: whether it can score nothing without canaries that no model trains on.
+        needs_secrets: whether it can score nothing but canaries with secrets.
     """
 
     name: ClassVar[str]
@@ -36,6 +37,7 @@ class Attack(ABC):
     kinds: ClassVar[frozenset[str]]
     family: ClassVar[str]
     needs_references: ClassVar[bool] = False
+    needs_secrets: ClassVar[bool] = False
 
     def check(self, canaries: CanarySet) -> None:
         """Refuse canaries that it cannot attack, before anything is trained.
@@ -45,6 +47,8 @@ class Attack(ABC):
         """
         if self.needs_references and not canaries.reference.any():
             raise InputError(f"Attack '{self.name}' needs a population: name some references.")
+        if self.needs_secrets:
+            refuse_without_secrets(canaries, self.name)
 
     @abstractmethod
     def score(
@@ -70,3 +74,13 @@ class Attack(ABC):
                 f"expected ({view.models}, {len(canaries)})."
             )
         return Observations(canaries.ids, score, evidence, granted.queries)
+
+
+def refuse_without_secrets(canaries: CanarySet, attack: str) -> None:
+    """Refuse canaries without secrets.
+
+    Raises:
+        InputError: for such canaries.
+    """
+    if not canaries.secrets:
+        raise InputError(f"Attack '{attack}' needs canaries with secrets; design '{canaries.design}' has none.")

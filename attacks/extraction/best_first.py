@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.extraction.task import Task, ask, needs_secrets, record_score, tasks
+from attacks.extraction.task import Task, ask, record_score, tasks
 from attacks.view import Access, TextView, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -48,20 +48,12 @@ class BestFirst(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for label in ("k", "nodes", "batch"):
             if getattr(self, label) < 1:
                 raise InputError(f"Expected {label} >= 1, got {label} = {getattr(self, label)}.")
-
-    def check(self, canaries: CanarySet) -> None:
-        """Refuse canaries without secrets.
-
-        Raises:
-            InputError: for such canaries.
-        """
-        super().check(canaries)
-        needs_secrets(canaries, self.name)
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.extraction.task import BLOCK, Task, needs_secrets, record_score, tasks
+from attacks.extraction.task import BLOCK, Task, record_score, tasks
 from attacks.view import PAD, Access, TextView, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -39,19 +39,11 @@ class Decoding(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.beams < 1:
             raise InputError(f"Expected beams >= 1, got beams = {self.beams}.")
-
-    def check(self, canaries: CanarySet) -> None:
-        """Refuse canaries without secrets.
-
-        Raises:
-            InputError: for such canaries.
-        """
-        super().check(canaries)
-        needs_secrets(canaries, self.name)
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attacks.base import Attack
 from attacks.extraction.rank import count_rivals, sample_rivals
-from attacks.extraction.task import needs_secrets, record_score, tasks
+from attacks.extraction.task import record_score, tasks
 from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -55,20 +55,12 @@ class Extraction(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for label in ("width", "samples"):
             if getattr(self, label) < 1:
                 raise InputError(f"Expected {label} >= 1, got {label} = {getattr(self, label)}.")
-
-    def check(self, canaries: CanarySet) -> None:
-        """Refuse canaries without secrets.
-
-        Raises:
-            InputError: for such canaries.
-        """
-        super().check(canaries)
-        needs_secrets(canaries, self.name)
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

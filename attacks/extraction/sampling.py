@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.extraction.task import needs_secrets, record_score, tasks
+from attacks.extraction.task import record_score, tasks
 from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -49,6 +49,7 @@ class Sampling(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.top_k < 0 or self.draws < 1:
@@ -57,15 +58,6 @@ class Sampling(Attack):
             raise InputError(
                 f"Expected nucleus in (0, 1] and temperature > 0, got {self.nucleus} and {self.temperature}."
             )
-
-    def check(self, canaries: CanarySet) -> None:
-        """Refuse canaries without secrets.
-
-        Raises:
-            InputError: for such canaries.
-        """
-        super().check(canaries)
-        needs_secrets(canaries, self.name)
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.extraction.task import needs_secrets
 from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -35,19 +34,11 @@ class SecretMembership(Attack):
     access: ClassVar[Access] = Access.LOSS
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "membership"
+    needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.values < 2:
             raise InputError(f"Expected values >= 2, got values = {self.values}.")
-
-    def check(self, canaries: CanarySet) -> None:
-        """Refuse canaries without secrets.
-
-        Raises:
-            InputError: for such canaries.
-        """
-        super().check(canaries)
-        needs_secrets(canaries, self.name)
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

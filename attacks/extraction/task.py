@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.base import refuse_without_secrets
 from attacks.view import TextView, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -86,21 +87,11 @@ def tasks(view: View, canaries: CanarySet, attack: str) -> tuple[TextView, list[
         InputError: if the canaries have no secrets, the view is of no language model, or it does not know a character.
     """
     text = language(view, attack)
-    needs_secrets(canaries, attack)
+    refuse_without_secrets(canaries, attack)
     groups: dict[tuple[int, int, str, str], list[int]] = {}
     for column, s in enumerate(canaries.secrets):
         groups.setdefault((len(s.prefix), len(s.value), s.alphabet, s.form), []).append(column)
     return text, [_task(text, canaries, np.array(columns)) for columns in groups.values()]
-
-
-def needs_secrets(canaries: CanarySet, attack: str) -> None:
-    """Refuse canaries without secrets.
-
-    Raises:
-        InputError: for such canaries.
-    """
-    if not canaries.secrets:
-        raise InputError(f"Attack '{attack}' needs canaries with secrets; design '{canaries.design}' has none.")
 
 
 def language(view: View, attack: str) -> TextView:
