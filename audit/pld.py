@@ -14,7 +14,7 @@ from audit.bounds import ADD_OR_REMOVE_ONE
 from audit.mechanism import DPSGD
 
 LARGE_LOSS, COARSENESS, COARSEST = 6.0, 1e-3, 500.0
-"""From which loss of one drawn step, in nats, intervals grow; their share of it; and their limit, e^500 being finite."""
+"""From which loss of one drawn step, in nats, intervals grow; their share of it; their limit, for e^500 is finite."""
 
 
 def loss_interval(mechanism: DPSGD, finest: float) -> float:
