@@ -127,6 +127,7 @@ class AttackResult:
         could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
         tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
         risks: the records most at risk, the worst first; empty with few models, or where whole models were randomised.
+        chance_p: by what an attack says of secrets, the p-value of "never-inserted ones fare as chance allows".
     """
 
     attack: str
@@ -143,6 +144,7 @@ class AttackResult:
     could_refute: bool = False
     tpr_at: Mapping[float, Interval] = field(default_factory=dict)
     risks: tuple[RecordRisk, ...] = ()
+    chance_p: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
