@@ -125,7 +125,8 @@ def clustered_rate(
     pairs over the larger design effect of the two clusterings, each the variance of the share with clusters as units
     over that of independent trials, 1 at least (Rao, Scott 1992, "A simple method for the analysis of clustered binary
     data"). Where the pairs are all alike no variance can be estimated: each secret then counts once, however many
-    models hold it, and what one model's secrets have in common is not allowed for.
+    models hold it, and what one model's secrets have in common is not allowed for; nor is it with one model. See
+    `Extraction.of_these_models`.
 
     Args:
         success: bool[pairs].
@@ -182,4 +183,5 @@ def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> 
         top=tuple((k, share(f"top_{k}")) for k in sorted(int(n[4:]) for n in scores.evidence if n.startswith("top_"))),
         exact=mean("exact") if "exact" in scores.evidence else 1.0,
         allowed=allowed_by(claim, repetitions)(1 / space) if one_guess and claim and not claim.is_control else None,
+        models=len(np.unique(models)),
     )

@@ -72,6 +72,7 @@ class Extraction:
         exact: share of pairs whose rank was counted; of the others it was estimated.
         allowed: the largest probability of guessing such a secret at once that the cell's claim allows; None for
             secrets that were never inserted, and where nothing is claimed.
+        models: how many models the pairs are of.
     """
 
     repetitions: int
@@ -84,6 +85,14 @@ class Extraction:
     top: tuple[tuple[int, Interval], ...] = ()
     exact: float = 1.0
     allowed: float | None = None
+    models: int = 0
+
+    def of_these_models(self, share: Interval) -> bool:
+        """True where the interval of a share takes secrets for replicates, and says nothing of how models differ.
+
+        So it is with one model, and where all pairs fared alike: how far models differ cannot be seen then.
+        """
+        return self.models < 2 or share.value in (0.0, 1.0)
 
 
 @dataclass(frozen=True)
