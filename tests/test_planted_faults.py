@@ -83,10 +83,12 @@ def test_the_record_is_that_of_the_mechanism():
     inside = np.arange(400) % 2 == 0
     record = right.train(WORLDS[1], inside, seed=1).gradient_record()
     np.testing.assert_allclose(record.norms, right.max_grad_norm, rtol=1e-5)
-    unknown = record.unknown / right.max_grad_norm**2
+    unknown, never = np.moveaxis(record.unknown / right.max_grad_norm**2, 2, 0)
     assert unknown[inside].mean() == pytest.approx(right.sample_rate, abs=0.06)
     assert unknown[~inside].mean() == pytest.approx(0, abs=0.06)
     assert unknown[~inside].std() == pytest.approx(right.noise_multiplier, rel=0.03)
+    assert never[inside].mean() == pytest.approx(never[~inside].mean(), abs=0.06)
+    assert never.std() == pytest.approx(right.noise_multiplier, rel=0.03)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
