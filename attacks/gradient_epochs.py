@@ -29,11 +29,11 @@ class GradientEpochs(Attack):
 
     Attributes:
         batches: batches in an epoch, at least 2.
-        fixed: false where each epoch has an order of its own (shuffled every time); true where all epochs share one
-            (not shuffled, or once), so that the canary is in the same batch each time.
+        place: the batch, from 0, that every canary is in in every epoch, for an adversary who knows an order of the
+            data that never changes; None where it is unknown and each epoch has an order of its own.
 
     Raises:
-        InputError: for fewer than two batches, or a record of less than one epoch.
+        InputError: for fewer than two batches, a place outside of the epoch, or a record of less than one epoch.
     """
 
     name: ClassVar[str] = "gradient-epochs"
@@ -42,11 +42,13 @@ class GradientEpochs(Attack):
     family: ClassVar[str] = "white-box"
 
     batches: int = 4
-    fixed: bool = False
+    place: int | None = None
 
     def __post_init__(self) -> None:
         if self.batches < 2:
             raise InputError(f"Expected batches >= 2 in an epoch, got {self.batches}.")
+        if self.place is not None and not 0 <= self.place < self.batches:
+            raise InputError(f"Expected place in 0 to {self.batches - 1}, got {self.place}.")
 
     def score(
         self, view: View, canaries: CanarySet, seed: int
@@ -60,6 +62,6 @@ class GradientEpochs(Attack):
                 f"Expected at least one epoch of {self.batches} steps in the gradient record, got {steps}."
             )
         each = exponents[:, : epochs * self.batches].reshape(models, epochs, self.batches, planted)
-        if self.fixed:
-            return np.asarray(logsumexp(each.sum(axis=1), axis=1) - np.log(self.batches)), {}
+        if self.place is not None:
+            return np.asarray(each[:, :, self.place].sum(axis=1)), {}
         return np.asarray((logsumexp(each, axis=2) - np.log(self.batches)).sum(axis=1)), {}

@@ -4,8 +4,8 @@
 
 Every trainer is audited alike, by an auditor who does not know its fault: a pilot in every world chooses one canary and
 one attack; fresh models are then judged as those of a sweep are (`audit.analysis`, `audit.gate`), with a positive
-control without noise and a negative one that is never inserted, in looks that double as those of a sequential sweep do.
-So a verdict is paid for whatever the pilot chose and whenever it stopped. Then the right trainer is audited many times.
+control without noise and a negative one that is never inserted. So a verdict is paid for whatever the pilot chose.
+Then the right trainer is audited many times.
 """
 
 from __future__ import annotations
@@ -36,21 +36,20 @@ from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.gate import GateResult, check
 from audit.policy import Policy
-from audit.results import CellResult, Outcome
-from audit.sequential import confidence_at_look
+from audit.results import CellResult
 from audit.training.allocator import keep_freed_memory
 from canaries.inclusion import Inclusion
 from canaries.randomness import derive_seed
 from experiments.planted_faults import FAULTS, Reference
 from experiments.planted_faults.reference import DELTA
-from experiments.planted_faults.worlds import WORLDS, World
+from experiments.planted_faults.worlds import RECORDS, WORLDS, World
 
 SEED = 2026
 CONFIDENCE = 0.999
 POLICY = Policy(confidence=CONFIDENCE)
 PILOT = 64
-LOOKS = (128, 320, 1024)
-"""Fresh models at each look."""
+MODELS = 1024
+"""Fresh models, from which the verdict comes."""
 CONTROL = 128
 """Models without noise."""
 BLOCK = 64
@@ -61,9 +60,11 @@ BLOCK = 64
 class Row:
     """What was found of one trainer.
 
-    The verdict is the gate's. `bound` assumes nothing of the mechanism, `curve_bound` believes sampling rate and steps;
-    with the claim's test and the control's bounds they hold together at the confidence of the look. `p_value` is that
-    of the claim's test, adjusted for all of them. `seconds` are of one core, pilot and control included.
+    The verdict is the gate's. `bound` assumes nothing of the mechanism; it holds together with the claim's test and the
+    control's bound, for which `p_value` is adjusted. `curve_bound` believes sampling rate and steps and holds by
+    itself; the gate does not see it. `models` counts pilot and control too; `enough` is how many of the fresh ones, the
+    first 64, 128, ..., would have done: found afterwards, so no claim. `seconds` are of one core, pilot and control
+    included, `curve_bound` and `enough` left out.
     """
 
     fault: str
@@ -76,35 +77,32 @@ class Row:
     bound: float
     curve_bound: float
     models: int
+    enough: int | None
     seconds: float
     claimed: float
     really: float | None
     p_value: float
-    level: float
     stands_for: str
     note: str
     reason: str
 
 
 def attacks_on(trainer: Reference, world: World) -> Iterator[Attack]:
-    """Everything that this world's adversary tries; the least access first."""
+    """Everything that this world's adversary tries, who knows that the canary comes last; the least access first."""
     if world.is_record:
         yield Loss()
     yield from (Gradient(), GradientLLR(), GradientSpread())
     batches = round(1 / trainer.claimed_rate)
     if 1 < batches <= trainer.steps:
-        yield from (GradientEpochs(batches), GradientEpochs(batches, fixed=True))
+        yield from (GradientEpochs(batches), GradientEpochs(batches, place=RECORDS % batches))
 
 
-def measure(
-    trainer: Reference, world: World, attacks: list[Attack], models: int, seed: int, done: int = 0
-) -> list[Scores]:
-    """Scores of each attack on models `done` to `models`, a multiple of BLOCK apart, half of them with the canary."""
+def measure(trainer: Reference, world: World, attacks: list[Attack], models: int, seed: int) -> list[Scores]:
+    """Scores of each attack on fresh models, half of them with the canary."""
     inclusion = Inclusion.draw(world.canaries, models, "model", derive_seed(seed, "coins"))
-    inclusion = replace(inclusion, member=inclusion.member[done:])
     parts: list[list[Observations]] = [[] for _ in attacks]
-    for start in range(done, models, BLOCK):
-        inside = inclusion.inserted[start - done : start - done + BLOCK, 0]
+    for start in range(0, models, BLOCK):
+        inside = inclusion.inserted[start : start + BLOCK, 0]
         view = trainer.train(world, inside, derive_seed(seed, "block", start) % 2**62)
         for found, attack in zip(parts, attacks, strict=True):
             found.append(attack.observe(view, world.canaries, seed))
@@ -113,11 +111,6 @@ def measure(
 
 def _stacked(parts: list[Observations]) -> Observations:
     return Observations(parts[0].ids, np.concatenate([part.score for part in parts]), {})
-
-
-def _joined(first: Scores, second: Scores) -> Scores:
-    score, member = ([getattr(s, name) for s in (first, second)] for name in ("score", "member"))
-    return replace(first, score=np.concatenate(score), member=np.concatenate(member))
 
 
 def choose(trainer: Reference, seed: int) -> tuple[World, Attack]:
@@ -142,69 +135,82 @@ def _separation(scores: Scores) -> float:
 
 
 def judged(
-    trainer: Reference, attack: Attack, found: Scores, control: Scores, confidence: float, seed: int
+    trainer: Reference, attack: Attack, found: Scores, control: Scores, seed: int
 ) -> tuple[CellResult, GateResult]:
     """What a sweep of this trainer, and its gate, would say of these scores."""
-    estimators = (CalibratedEpsilonDelta(), CalibratedLossCurve(trainer.claimed_rate, trainer.claimed_steps))
     kind = AttackKind(attack.name, attack.family, attack.access.value)
     nothing = replace(trainer.claim, epsilon=float("inf"), mechanism=None)
     cells = tuple(
-        CellScores(trainer.name, claim, sigma, scores.models, queries={}, utility={}, estimators=estimators,
-                   **calibrate({kind: (attack, scores)}))
+        CellScores(
+            audit=trainer.name,
+            claim=claim,
+            noise_multiplier=sigma,
+            models_planned=scores.models,
+            queries={},
+            utility={},
+            estimators=(CalibratedEpsilonDelta(),),
+            **calibrate({kind: (attack, scores)}),
+        )
         for claim, sigma, scores in ((trainer.claim, trainer.noise_multiplier, found), (nothing, 0.0, control))
-    )  # fmt: skip
-    result = analyse(RunScores(trainer.name, cells, DELTA, confidence, seed, POLICY))
+    )
+    result = analyse(RunScores(trainer.name, cells, DELTA, CONFIDENCE, seed, POLICY))
     return result.cells[0], check(result, POLICY)
 
 
-def audit(trainer: Reference, seed: int) -> Row:
-    """Pilot and control, then looks at fresh models until the claim is refuted or the last look is taken."""
+def audit(trainer: Reference, seed: int, more: bool = True) -> Row:
+    """Pilot, control, fresh models, verdict; `more` adds what is not for the gate."""
     torch.set_num_threads(1)
     keep_freed_memory()
     started = time.process_time()
     world, attack = choose(trainer, seed)
     bare = replace(trainer, noisy=False)
     (control,) = measure(bare, world, [attack], CONTROL, derive_seed(seed, "control"))
-    found: Scores | None = None
-    for look, models in enumerate(LOOKS, start=1):
-        (more,) = measure(
-            trainer, world, [attack], models, derive_seed(seed, "models"), found.models if found is not None else 0
-        )
-        found = more if found is None else _joined(found, more)
-        confidence = confidence_at_look(CONFIDENCE, look)
-        cell, gate = judged(trainer, attack, found, control, confidence, seed)
-        if gate.verdict.outcome is Outcome.REFUTED:
-            break
+    (found,) = measure(trainer, world, [attack], MODELS, derive_seed(seed, "models"))
+    cell, gate = judged(trainer, attack, found, control, seed)
     seconds = time.process_time() - started
     (attacked,) = cell.attacks
-    bound, curve_bound = attacked.bounds
+    (bound,) = attacked.bounds
     assert attacked.claim_test is not None
+    assert cell.verdict is not None
+    curve = CalibratedLossCurve(trainer.claimed_rate, trainer.claimed_steps)
+    planted = found.select(~found.reference)
     return Row(
         fault=trainer.name,
-        verdict=gate.verdict.outcome.value,
+        verdict=cell.verdict.outcome.value,
         exit_code=gate.exit_code,
         access=attack.access.value,
         attack=attack.name,
         canary=world.name,
         estimator=f"claim test; bound: {bound.estimator}",
         bound=bound.epsilon,
-        curve_bound=curve_bound.epsilon,
-        models=PILOT * len(WORLDS) + CONTROL + models,
+        curve_bound=curve.bound(planted, DELTA, CONFIDENCE, seed=seed).epsilon if more else np.nan,
+        models=PILOT * len(WORLDS) + CONTROL + MODELS,
+        enough=enough(trainer, planted, 1 - bound.confidence, seed) if more else None,
         seconds=seconds,
         claimed=trainer.claim.epsilon,
         really=None if trainer.really is None else claim_of(trainer.really, DELTA).epsilon,
         p_value=attacked.claim_test.p_value,
-        level=1 - confidence,
         stands_for=trainer.stands_for,
         note=trainer.note,
-        reason=gate.verdict.reason,
+        reason=cell.verdict.reason,
     )
+
+
+def enough(trainer: Reference, planted: Scores, level: float, seed: int) -> int | None:
+    """The first of 64, 128, ... models on which the claim's test alone would have been enough; None if none is."""
+    for models in (64 * 2**k for k in range(10)):
+        if models > planted.models:
+            break
+        test = claim_test(planted.take_models(slice(models)), trainer.claim, seed=seed, level=level)
+        if test is not None and test.p_value <= level:
+            return models
+    return None
 
 
 def clean(runs: int, jobs: int, seed: int) -> Iterator[Row]:
     """The right trainer audited `runs` times, each with seeds of its own."""
     yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(audit)(Reference(), derive_seed(seed, "clean", i) % 2**62) for i in range(runs)
+        joblib.delayed(audit)(Reference(), derive_seed(seed, "clean", i) % 2**62, False) for i in range(runs)
     )
 
 
@@ -232,7 +238,7 @@ def main() -> None:
         print(
             f"{r.verdict:<12} {r.fault:<52} {r.attack:<16} {r.canary:<22} "
             f"epsilon >= {r.bound:<6.3g} ({r.curve_bound:.3g})"
-            f" {r.models:>5} models {r.seconds:>6.1f} s",
+            f" {r.enough or '-':>5} models are enough {r.seconds:>6.1f} s",
             flush=True,
         )
         pd.DataFrame(rows).to_csv(options.out / "faults.csv", index=False)
