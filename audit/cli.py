@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import secrets
 import sys
 import traceback
@@ -288,12 +289,16 @@ def init_ci(
     experiment: Annotated[Path, typer.Argument(help="The experiment that CI runs, a TOML file.", metavar="CONFIG")],
     provider: Annotated[str, typer.Option("--provider", help="github, gitlab or both.")] = "both",
     out: Annotated[Path, typer.Option("--out", help="The repository's root.")] = Path(),
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="What pip installs Firedamp from: a requirement, URL or path; '' for none."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Write workflow files that sweep, gate and publish on GitHub Actions and GitLab; trained models are cached."""
     from audit.ci_files import write_ci_files
 
-    written = [str(path) for path in write_ci_files(experiment, provider, out)]
+    written = [str(path) for path in write_ci_files(experiment, provider, out, source)]
     if as_json:
         _print_json({"written": written})
     else:
@@ -336,7 +341,12 @@ def common(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit. Mistakes in the input become one sentence and exit code 2."""
+    """Run the command line and exit. Mistakes in the input become one sentence and exit code 2.
+
+    Modules in the working directory can be named as plug-ins; they shadow nothing that is installed.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["--json"] and "--version" not in arguments:
         arguments.append(arguments.pop(0))  # Each command has the option itself.
