@@ -53,11 +53,8 @@ def auc_interval(scores: Scores, seed: int, confidence: float = 0.95) -> Interva
     sizes = scores.score.shape
     draws = []
     for _ in range(RESAMPLES):
-        rows, columns = (np.arange(size) for size in sizes)
-        if scores.models > 1:
-            rows = rng.integers(0, sizes[0], sizes[0])
-        if scores.models < FEW_MODELS:
-            columns = rng.integers(0, sizes[1], sizes[1])
+        rows = rng.integers(0, sizes[0], sizes[0]) if scores.models > 1 else np.arange(sizes[0])
+        columns = rng.integers(0, sizes[1], sizes[1]) if scores.models < FEW_MODELS else np.arange(sizes[1])
         draws.append(auc(scores.score[rows][:, columns], scores.member[rows][:, columns]))
     tail = 100 * (1 - confidence) / 2
     finite = [draw for draw in draws if not math.isnan(draw)] or [value]
