@@ -1,7 +1,12 @@
 """The same audit over real implementations: Opacus in each grad_sample_mode and clipping, and diffprivlib.
 
-    python -m venv other && other/bin/pip install diffprivlib 'scikit-learn<1.6'
-    python -m experiments.implementations --diffprivlib other/bin/python --out runs/implementations
+    make implementations
+
+makes an environment with the extra `diffprivlib`, for diffprivlib 0.6.6 needs an older scikit-learn, and runs
+
+    python -m experiments.implementations --out runs/implementations
+
+there. Where diffprivlib is not installed its rows are left out.
 
 Opacus is looked at from inside, by the noisy gradient that its optimiser leaves; the canary is a record whose gradient
 points against that of all others, which are alike: add-or-remove-one has no worse neighbours for a mean. diffprivlib is
@@ -11,10 +16,10 @@ looked at from outside, with the same record. Looks are paid for, as in `experim
 from __future__ import annotations
 
 import argparse
-import io
+import importlib.metadata
+import importlib.util
 import math
 import os
-import subprocess
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,8 +126,12 @@ def _gradient(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> list[torch
     return list(torch.autograd.grad(nn.functional.cross_entropy(copy(x), y), list(copy.parameters())))
 
 
-def cases(python: str | None) -> list[Case]:
-    """Opacus; and diffprivlib, where `python` is an interpreter that has it."""
+def has_diffprivlib() -> bool:
+    return importlib.util.find_spec("diffprivlib") is not None
+
+
+def cases() -> list[Case]:
+    """Opacus; and diffprivlib, where it is installed."""
     claim = claim_of(DPSGD(1.0, STEPS, SIGMA), DELTA)
     settings = [(mode, "flat", False) for mode in ("hooks", "functorch", "ew", "ghost")]
     settings += [("hooks", "per_layer", False), ("hooks", "adaptive", False), ("hooks", "flat", True)]
@@ -131,13 +140,10 @@ def cases(python: str | None) -> list[Case]:
         name = f"Opacus, {mode}, {clipping} clipping, " + ("divisor as Opacus sets it" if own else "fixed divisor")
         one = opacus_model(mode, clipping, own)
         found.append(Case(name, "gradients", "gradient", claim, lambda n, one=one: _scores(one, n), (128, 512)))
-    for kind in ("LogisticRegression", "GaussianNB") if python else ():
+    for kind in ("LogisticRegression", "GaussianNB") if has_diffprivlib() else ():
         pure = Claim(EPSILON, 0.0)
-
-        def elsewhere(count: int, kind: str = kind) -> Scores:
-            return _elsewhere(python or "", kind, count)
-
-        found.append(Case(f"diffprivlib, {kind}", "probabilities", "loss", pure, elsewhere, (2048,)))
+        found.append(Case(f"diffprivlib, {kind}", "probabilities", "loss", pure, lambda n, kind=kind: _outside(kind, n),
+                          (2048,)))  # fmt: skip
     return found
 
 
@@ -146,13 +152,11 @@ def _scores(one: One, count: int) -> Scores:
     return Scores.from_matrix(score, np.arange(count)[:, None] % 2 == 0, randomised="model")
 
 
-def _elsewhere(python: str, kind: str, count: int) -> Scores:
-    """Scores from another interpreter: diffprivlib 0.6.6 does not run beside scikit-learn 1.9."""
-    script = Path(__file__).with_name("diffprivlib_scores.py")
-    command = [python, str(script), kind, repr(EPSILON), str(count)]
-    table = pd.read_csv(io.StringIO(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    member = table["member"].to_numpy(dtype=bool)[:, None]
-    return Scores.from_matrix(table["score"].to_numpy(dtype=np.float64)[:, None], member, randomised="model")
+def _outside(kind: str, count: int) -> Scores:
+    from experiments.diffprivlib_scores import scores  # where it is installed
+
+    score, member = map(np.array, zip(*scores(kind, EPSILON, count), strict=True))
+    return Scores.from_matrix(score[:, None], member[:, None], randomised="model")
 
 
 def audit(case: Case, seed: int = 0) -> dict[str, Any]:
@@ -182,8 +186,15 @@ def audit(case: Case, seed: int = 0) -> dict[str, Any]:
         "level": level,
         "separation": separation,
         "models": found.models,
+        "versions": versions(),
         "seconds": sum(os.times()[:4]) - started,
     }
+
+
+def versions() -> str:
+    """Of what is audited, and of scikit-learn beneath it."""
+    names = ("opacus", "torch", *(("diffprivlib", "scikit-learn") if has_diffprivlib() else ()))
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
 
 def _verdict(refuted: bool, separation: float, claim: Claim) -> str:
@@ -198,18 +209,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/implementations"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--diffprivlib", metavar="PYTHON", help="an interpreter with diffprivlib and scikit-learn < 1.6"
-    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     keep_freed_memory()
     rows = []
-    if options.diffprivlib is None:
-        print("diffprivlib is left out: name an interpreter that has it with --diffprivlib PYTHON.")
-    for case in cases(options.diffprivlib):
+    if not has_diffprivlib():
+        print("diffprivlib is left out, for it is not installed here; `make implementations` has it.")
+    for case in cases():
         rows.append(audit(case, options.seed))
         r = rows[-1]
         print(
