@@ -2,7 +2,7 @@
 # make test   the tests
 # make check  linters and strict types
 # make bench  examples per second of the ensemble engine, Opacus and plain SGD, runs/bench/engine.csv
-# make faults  which planted faults does the gate catch? then 200 audits of the right trainer; writes runs/faults
+# make faults  which planted faults does the gate catch? then 200 audits of the right trainer; writes runs/faults, docs/results
 # make implementations  audits of Opacus and diffprivlib, in an environment of their own; writes runs/implementations
 # make coverage  is every bound true, and how tight? minutes; writes runs/coverage
 
@@ -38,7 +38,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -W ignore experiments/bench_engine.py
 
 faults: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.faults --out runs/faults --jobs -1
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.faults --out runs/faults --docs docs/results --jobs -1
 
 IMPLEMENTATIONS := .venv-implementations
 
