@@ -52,7 +52,7 @@ from canaries.records import ArrayRecords, Dataset
 from experiments.label_only_report import write_report
 
 DELTA, CONFIDENCE, STEPS = 1e-5, 0.95, 20
-VALUE, SHORTLIST, BLOCK = 10.0, 4, 64
+VALUE, TWO, SHORTLIST, BLOCK = 10.0, 0.98, 6, 64
 ATTACKS: tuple[Attack, ...] = (
     Loss(),
     Gap(),
@@ -124,8 +124,10 @@ def plain(pilots: ArrayView, data: Dataset) -> CanarySet:
 def crossings(pilots: ArrayView, data: Dataset) -> list[tuple[int, int, int, int, float]]:
     """Pairs of hot pixels that all pilots label alike, each with a label of its own, and where the label changes.
 
-    Only pairs that change near the middle of the line, from one label to the other without a third; those whose pixels
-    vary least in public data come first. Each is both pixels, both labels, and the place.
+    Only pairs that change near the middle of the line, from one label to the other without a third, and where pilots
+    give both labels together a probability of TWO at least: a change of label is then all there is to the loss, while
+    a third class moves the loss and no label. Those whose pixels vary least in public data come first. Each is both
+    pixels, both labels, and the place.
     """
     assert isinstance(data.pool, ArrayRecords)
     hot, varies = hot_pixels(), data.pool.x.std(axis=0)
@@ -138,7 +140,9 @@ def crossings(pilots: ArrayView, data: Dataset) -> list[tuple[int, int, int, int
             a, b = int(labels[0, i]), int(labels[0, j])
             given = pilots.labels((1 - share) * hot[i] + share * hot[j])
             at = 1 - (given == b).mean(axis=1)
-            if np.isin(given, [a, b]).all() and 0.3 < at.mean() < 0.7:
+            middle = ((1 - at.mean()) * hot[i] + at.mean() * hot[j]).astype(np.float32)
+            both = pilots.probabilities(middle[None])[:, 0, [a, b]].sum(axis=1).mean()
+            if np.isin(given, [a, b]).all() and 0.3 < at.mean() < 0.7 and both >= TWO:
                 found.append((float(varies[i] + varies[j]), int(i), int(j), a, b, float(at.mean())))
     return [pair[1:] for pair in sorted(found)]
 

@@ -1,17 +1,17 @@
 """How much do white-box audits show? Dirac canaries in one run, Poisson sampling in many runs, and access by access.
 
-    python -m experiments.white_box --out docs/results
+    python -m experiments.white_box --out docs/results [--fashion /usr/share/datasets/fashion-mnist]
 
 All at delta 1e-5; bounds are 95% lower bounds, each by itself but for "levels", where all hold together. Three parts:
 
 - one-run: digits, MLP 64-128-10, T = 20 full-batch steps that claim epsilon 8; m Dirac canaries in one model, each in
   by a fair coin. Beside them, what losses show of as many canaries of noise (black box).
-- subsampled: digits, softmax regression on 400 records, T = 100 Poisson steps at rate q; one Dirac canary at a pixel
-  that is always black, in half of the models. The final model alone (`weights`; like the one-run
-  part's, without the fresh initial parameters, which each model keeps secret), the sum of inner products and the
-  likelihood ratio, beside what the same estimator finds in scores of the ideal mechanism, drawn as often ("ideal").
-  Then two pipelines that do not sample as they claim: rate 0.1 where 0.025 is claimed, and shuffled epochs where
-  Poisson sampling is claimed.
+- subsampled: softmax regression on 400 digits or 200 images of Fashion-MNIST, T = 100 Poisson steps at rate q; one
+  Dirac canary, at a pixel that is always black, in half of the models. The final model alone (`weights`; like the
+  one-run part's, without the fresh initial parameters, which each model keeps secret), the sum of inner products and
+  the likelihood ratio, beside what the same estimators find in scores of the ideal mechanism for as many models
+  ("ideal", of IDEALS draws). Then, on digits, two pipelines that do not sample as they claim: rate 0.1 where 0.025 is
+  claimed, and shuffled epochs where Poisson sampling is claimed. Without the files of Fashion-MNIST it is left out.
 - levels: the sweep of `experiments/threat_model.toml`.
 """
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,28 +37,34 @@ from audit.claim_test import p_value
 from audit.config import load
 from audit.estimators.base import Estimator
 from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
+from audit.estimators.calibrated_gaussian import CalibratedGaussian
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.one_run import OneRun
 from audit.estimators.one_run_calibrated import OneRunCalibrated
 from audit.estimators.one_run_fdp import OneRunFDP
+from audit.gaussian import epsilon_of
 from audit.mechanism import DPSGD
 from audit.report.threat_model import threat_rows
 from audit.runs import load_result
 from audit.sweeping import sweep
 from audit.training.allocator import keep_freed_memory
+from audit.training.datasets.base import DatasetSource
 from audit.training.datasets.digits import Digits
+from audit.training.datasets.idx import FashionMnist
 from audit.training.ensemble.trainer import Ensemble
 from audit.training.models import MLP, Softmax
 from audit.utility import measure_utility
 from canaries import CanaryDesign, Dirac, Inclusion, UniformNoise
 from canaries.base import CanarySet
+from canaries.errors import InputError
 from canaries.randomness import derive_seed, generator
 from canaries.records import Dataset
 from experiments.white_box_report import cost, write_report
 
-DELTA, CONFIDENCE, BLOCK = 1e-5, 0.95, 250
+DELTA, CONFIDENCE, BLOCK, IDEALS = 1e-5, 0.95, 250, 25
 GUESSES = {1000: 0.15, 5000: 0.07}
 """Share of the coins that are guessed, by their number: the best for simulated Gaussian scores at epsilon 8."""
+AS_CLAIMED, IDEAL_COLUMNS = "as claimed", ("ideal", "ideal_gaussian", "ideal_sd", "limit")
 
 Row = dict[str, Any]
 
@@ -108,25 +114,47 @@ class Misstated(Ensemble):
         return DPSGD(self.claimed_rate, self.steps, self.noise_multiplier)
 
 
-def subsampled(models: int, repeats: int, seed: int) -> Iterator[Row]:
-    """A row for each pipeline, attack and repeat."""
-    data = Digits(train=400, pool=398, test=400).load(derive_seed(seed, "data"))
-    canaries = Dirac().make(data, 1, generator(seed, "canaries"))
-    steps = 100
-    pipelines: list[tuple[str, float, Ensemble]] = []
+def subsampled(models: int, repeats: int, seed: int, fashion: str) -> Iterator[Row]:
+    """A row for each data set, pipeline, attack and repeat."""
+    pipelines = list(_pipelines(steps=100))
+    honest = [trainer.mechanism for name, _, trainer in pipelines if name == AS_CLAIMED]
+    ideals = {mechanism: ideal_bounds(mechanism, models, seed) for mechanism in honest}
+    found = [(data, Dirac().make(data, 1, generator(seed, "canaries"))) for data in _data(fashion, seed)]
+    for repeat in range(repeats):
+        for data, canaries in found:
+            for name, epsilon, trainer in pipelines:
+                if name != AS_CLAIMED and data.name != Digits.name:
+                    continue
+                which = [] if data.name == Digits.name else [data.name]
+                own = derive_seed(seed, name, str(epsilon), str(trainer.sample_rate), repeat, *which)
+                perfect = ideals[trainer.mechanism] if name == AS_CLAIMED else {}
+                yield from _many_runs(name, trainer, data, canaries, models, epsilon, repeat, own, perfect)
+
+
+def _data(fashion: str, seed: int) -> Iterator[Dataset]:
+    """The data sets that are there."""
+    sources: tuple[DatasetSource, ...] = (
+        Digits(train=400, pool=398, test=400),
+        FashionMnist(fashion, train=200, pool=398, test=400, mean=0.0, std=1.0, flat=True),
+    )
+    for source in sources:
+        try:
+            yield source.load(derive_seed(seed, "data"))
+        except InputError as error:
+            print(f"{source.name} is left out: {error}", flush=True)
+
+
+def _pipelines(steps: int) -> Iterator[tuple[str, float, Ensemble]]:
+    """What each is called, the epsilon that it claims, and the trainer."""
     for epsilon in (2.0, 8.0):
         for rate in (0.1, 0.25):
             sigma = noise_multiplier(epsilon, DELTA, rate, steps)
-            pipelines.append(("as claimed", epsilon, _softmax(Ensemble, steps, rate, sigma)))
+            yield AS_CLAIMED, epsilon, _softmax(Ensemble, steps, rate, sigma)
     sigma = noise_multiplier(8.0, DELTA, 0.025, steps)
-    pipelines.append(("rate 0.1, claimed 0.025", 8.0, _softmax(Misstated, steps, 0.1, sigma)))
+    yield "rate 0.1, claimed 0.025", 8.0, _softmax(Misstated, steps, 0.1, sigma)
     sigma = noise_multiplier(8.0, DELTA, 0.1, steps)
     shuffled = replace(_softmax(Misstated, steps, 0.1, sigma), sampling="shuffled", claimed_rate=0.1)
-    pipelines.append(("shuffled, claimed Poisson 0.1", 8.0, shuffled))
-    for repeat in range(repeats):
-        for name, epsilon, trainer in pipelines:
-            own = derive_seed(seed, name, str(epsilon), str(trainer.sample_rate), repeat)
-            yield from _many_runs(name, trainer, data, canaries, models, epsilon, repeat, own)
+    yield "shuffled, claimed Poisson 0.1", 8.0, shuffled
 
 
 def _softmax(kind: Callable[..., Ensemble], steps: int, rate: float, sigma: float) -> Ensemble:
@@ -142,9 +170,9 @@ def _many_runs(
     epsilon: float,
     repeat: int,
     seed: int,
+    perfect: Mapping[bool, Row],
 ) -> Iterator[Row]:
     claimed = trainer.mechanism
-    estimator = CalibratedLossCurve(claimed.sample_rate, claimed.steps)
     claim = Claim(epsilon, DELTA, sampling="poisson", mechanism=claimed)
     coins = Inclusion.draw(canaries, models, "model", derive_seed(seed, "coins"))
     attacks = (Weights(), Gradient(), GradientLLR())
@@ -158,33 +186,61 @@ def _many_runs(
         accuracy.append(measure_utility(view, data)["test accuracy"])
         for attack in attacks:
             seen[attack.name].append(attack.observe(view, canaries, 0).score)
-    drawn = [Scores.from_matrix(x[:, None], coins.member, "model") for x in ideal(claimed, coins.member[:, 0], seed)]
-    perfect = [bound(estimator, scores) if name == "as claimed" else np.nan for scores in drawn]
     for attack in attacks:
         found = Observations(canaries.ids, np.concatenate(seen[attack.name]))
         scores = Scores.join(found, canaries, coins)
         yield {
             "repeat": repeat,
+            "data": data.name,
             "pipeline": name,
             "epsilon": epsilon,
             "rate": trainer.sample_rate,
             "models": models,
             "attack": attack.name,
             "access": attack.access.value,
-            "bound": bound(estimator, scores),
-            "ideal": perfect[attack.name == "gradient-llr"],
-            "no_curve": bound(CalibratedEpsilonDelta(), scores),
+            **{column: bound(estimator, scores) for column, estimator in _estimators(claimed).items()},
+            **(perfect[attack.name == "gradient-llr"] if perfect else dict.fromkeys(IDEAL_COLUMNS, np.nan)),
             "claim_p": p_value(scores, claim),
             "accuracy": float(np.concatenate(accuracy).mean()),
         }
 
 
+def _estimators(claimed: DPSGD) -> dict[str, Estimator]:
+    """By column of the table: believing the claimed sampling, a Gaussian curve, nothing."""
+    sampled = CalibratedLossCurve(claimed.sample_rate, claimed.steps)
+    return {"bound": sampled, "gaussian": CalibratedGaussian(), "no_curve": CalibratedEpsilonDelta()}
+
+
+def ideal_bounds(mechanism: DPSGD, models: int, seed: int) -> dict[bool, Row]:
+    """By whether the score is the likelihood ratio: median bounds of IDEALS draws of the mechanism's own scores.
+
+    "limit" is what the Gaussian reading comes to with models without number: epsilon of mu, the distance of the
+    scores' means in standard deviations.
+    """
+    many, member = np.arange(400_000) % 2 == 0, np.arange(models) % 2 == 0
+    estimators = {"ideal": _estimators(mechanism)["bound"], "ideal_gaussian": CalibratedGaussian()}
+    drawn = [ideal(mechanism, member, derive_seed(seed, draw)) for draw in range(IDEALS)]
+    found: dict[bool, Row] = {}
+    for ratio in (False, True):
+        score = ideal(mechanism, many, seed)[ratio]
+        ins, outs = score[many], score[~many]
+        apart = float((ins.mean() - outs.mean()) / np.sqrt((ins.var() + outs.var()) / 2))
+        scores = [Scores.from_matrix(both[ratio][:, None], member[:, None], "model") for both in drawn]
+        bounds = {name: [bound(e, s) for s in scores] for name, e in estimators.items()}
+        medians = {name: float(np.median(each)) for name, each in bounds.items()}
+        found[ratio] = {**medians, "ideal_sd": float(np.std(bounds["ideal"])), "limit": epsilon_of(apart, DELTA)}
+    return found
+
+
 def ideal(mechanism: DPSGD, member: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sum of inner products, and likelihood ratio, float64[models], of the mechanism itself."""
     q, sigma, rng = mechanism.sample_rate, mechanism.noise_multiplier, generator(seed, "ideal")
-    batches = rng.random((len(member), mechanism.steps)) < q
-    z = rng.normal(size=batches.shape) + (member[:, None] & batches) / sigma
-    return z.sum(axis=1), np.logaddexp(np.log1p(-q), np.log(q) + z / sigma - 0.5 / sigma**2).sum(axis=1)
+    total, ratio = np.zeros(len(member)), np.zeros(len(member))
+    for _ in range(mechanism.steps):
+        z = rng.normal(size=len(member)) + (member & (rng.random(len(member)) < q)) / sigma
+        total += z
+        ratio += np.logaddexp(np.log1p(-q), np.log(q) + z / sigma - 0.5 / sigma**2)
+    return total, ratio
 
 
 def levels(models: int) -> Iterator[Row]:
@@ -222,12 +278,13 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1000, help="of each pipeline, half of them with the canary")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fashion", default=FashionMnist.path, help="folder with the four IDX files")
     parser.add_argument("--out", type=Path, default=Path("runs/white-box"))
     options = parser.parse_args()
     keep_freed_memory()
     parts: dict[str, Callable[[], Iterator[Row]]] = {
         "one-run": lambda: one_run(5 * options.repeats, options.seed),
-        "subsampled": lambda: subsampled(options.models, options.repeats, options.seed),
+        "subsampled": lambda: subsampled(options.models, options.repeats, options.seed, options.fashion),
         "levels": lambda: levels(min(512, options.models)),
     }
     for part in options.parts:

@@ -11,9 +11,9 @@ from experiments import label_only as study
 @pytest.fixture(scope="module")
 def observed():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "SHORTLIST", 1)
+        patch.setattr(study, "SHORTLIST", 2)
         pipeline = study.Pipeline.of(epsilon=8.0, seed=1)
-        calibration = study.on_the_boundary(pipeline, pilots=32, rounds=1)
+        calibration = study.on_the_boundary(pipeline, pilots=64, rounds=1)
         scores, queries, accuracy = study.observe(pipeline, calibration.canaries, 64, "scored")
     return calibration, scores, queries, accuracy
 
