@@ -30,24 +30,20 @@ from attacks.gradient_spread import GradientSpread
 from attacks.loss import Loss
 from attacks.scores import Observations, Scores
 from audit.accounting import claim_of
-from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate
+from audit.analysis import AttackKind
 from audit.claim_test import claim_test
-from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
-from audit.gate import GateResult, check
-from audit.policy import Policy
-from audit.results import CellResult
 from audit.training.allocator import keep_freed_memory
 from canaries.inclusion import Inclusion
 from canaries.randomness import derive_seed
 from experiments.faults_report import statement, write_report
+from experiments.judging import judged
 from experiments.planted_faults import FAULTS, Reference
 from experiments.planted_faults.reference import DELTA
 from experiments.planted_faults.worlds import RECORDS, WORLDS, World
 
 SEED = 2026
 CONFIDENCE = 0.999
-POLICY = Policy(confidence=CONFIDENCE)
 PILOT = 64
 MODELS = 1024
 """Fresh models, from which the verdict comes."""
@@ -135,29 +131,6 @@ def _separation(scores: Scores) -> float:
     return float((inside.mean() - outside.mean()) / max(1e-9, np.hypot(inside.std(), outside.std())))
 
 
-def judged(
-    trainer: Reference, attack: Attack, found: Scores, control: Scores, seed: int
-) -> tuple[CellResult, GateResult]:
-    """What a sweep of this trainer, and its gate, would say of these scores."""
-    kind = AttackKind(attack.name, attack.family, attack.access.value)
-    nothing = replace(trainer.claim, epsilon=float("inf"), mechanism=None)
-    cells = tuple(
-        CellScores(
-            audit=trainer.name,
-            claim=claim,
-            noise_multiplier=sigma,
-            models_planned=scores.models,
-            queries={},
-            utility={},
-            estimators=(CalibratedEpsilonDelta(),),
-            **calibrate({kind: (attack, scores)}),
-        )
-        for claim, sigma, scores in ((trainer.claim, trainer.noise_multiplier, found), (nothing, 0.0, control))
-    )
-    result = analyse(RunScores(trainer.name, cells, DELTA, CONFIDENCE, seed, POLICY))
-    return result.cells[0], check(result, POLICY)
-
-
 def audit(trainer: Reference, seed: int, more: bool = True) -> Row:
     """Pilot, control, fresh models, verdict; `more` adds what is not for the gate."""
     torch.set_num_threads(1)
@@ -167,7 +140,8 @@ def audit(trainer: Reference, seed: int, more: bool = True) -> Row:
     bare = replace(trainer, noisy=False)
     (control,) = measure(bare, world, [attack], CONTROL, derive_seed(seed, "control"))
     (found,) = measure(trainer, world, [attack], MODELS, derive_seed(seed, "models"))
-    cell, gate = judged(trainer, attack, found, control, seed)
+    kind = AttackKind(attack.name, attack.family, attack.access.value)
+    cell, gate = judged(trainer.name, kind, trainer.claim, found, control, CONFIDENCE, seed)
     seconds = time.process_time() - started
     (attacked,) = cell.attacks
     (bound,) = attacked.bounds

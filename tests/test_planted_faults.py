@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from attacks.gradient_llr import GradientLLR
 from audit import exit_codes
+from audit.analysis import AttackKind
 from audit.results import Outcome
 from audit.training.ensemble.engine import Task, fit
 from audit.training.ensemble.flat import Flat
@@ -19,6 +20,7 @@ from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.stacked import Stacked
 from experiments import faults
 from experiments.faults_report import statement, write_report
+from experiments.judging import judged
 from experiments.planted_faults import FAULTS, Reference
 from experiments.planted_faults.noise import NoNoise, SigmaWithoutC
 from experiments.planted_faults.reference import HIDDEN, SHAPES, initial_parameters, layer
@@ -131,14 +133,14 @@ def test_a_fault_is_caught_and_the_right_one_is_not(monkeypatch):
 
 def test_the_gate_s_controls_are_those_of_a_sweep():
     """Without the noise the canary is seen; what is never inserted is not, whatever the coins of the models say."""
-    right, world = Reference(), WORLDS[1]
-    attack = GradientLLR()
+    right, world, attack = Reference(), WORLDS[1], GradientLLR()
+    kind = AttackKind(attack.name, attack.family, attack.access.value)
     (bare,) = faults.measure(replace(right, noisy=False), world, [attack], 64, seed=5)
     (found,) = faults.measure(right, world, [attack], 64, seed=6)
-    cell, _ = faults.judged(right, attack, found, bare, seed=0)
+    cell, _ = judged(right.name, kind, right.claim, found, bare, 0.999)
     assert cell.attacks[0].reference_p > 1e-3
     assert cell.verdict.gaps == ()
-    cell, gate = faults.judged(right, attack, found, replace(bare, score=0 * bare.score), seed=0)
+    cell, gate = judged(right.name, kind, right.claim, found, replace(bare, score=0 * bare.score), 0.999)
     assert cell.verdict.outcome is Outcome.INCONCLUSIVE  # a control that nobody saw
     assert gate.exit_code == exit_codes.INCONCLUSIVE
 
