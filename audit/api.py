@@ -240,11 +240,9 @@ def _numbers(scores: Any, name: str) -> NDArray[np.float64]:
 
 
 def _check(attacks: Sequence[Attack], confidence: float, least_power: float) -> None:
-    names = [attack.name for attack in attacks]
-    if not names:
+    if not attacks:
         raise InputError("Expected at least one attack, got none.")
-    if len(set(names)) != len(names):
-        raise InputError(f"Expected that each attack is named once, got {', '.join(names)}.")
+    registry.attack_titles(attacks)
     if not 0 < confidence < 1:
         raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
     if not 0 <= least_power <= 1:
@@ -297,9 +295,9 @@ def _cell(
             score=np.concatenate([one.score for one in seen]),
             evidence={name: np.concatenate([one.evidence[name] for one in seen]) for name in seen[0].evidence},
         )
-        kind = AttackKind(attack.name, attack.family, attack.access.value)
+        kind = AttackKind(attack.title, attack.family, attack.access.value)
         scores[kind] = attack, Scores.join(together, canaries, inclusion)
-        queries[attack.name] = float(seen[0].queries)
+        queries[attack.title] = float(seen[0].queries)
     if estimators is None:
         estimators = default_estimators(next(iter(scores.values()))[1], claim.delta, confidence)
     return CellScores(

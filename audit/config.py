@@ -168,9 +168,7 @@ class AuditPlan(Table):
                     f"attack '{attack.name}' compares what models make of one canary, but with sets = "
                     f"{self.canaries.sets} they hold different ones; set sets to 1."
                 )
-        names = [attack.name for attack in self.attacks]
-        if len(set(names)) != len(names):
-            raise InputError(f"each attack may be named once, got {', '.join(names)}.")
+        registry.attack_titles(self.attacks)
         if self.canaries.randomise == "model" and self.models % 2:
             raise InputError(f"models must be even where each model has the canary or not, got {self.models}.")
         return self

@@ -110,7 +110,7 @@ def test_unknown_keys(path, sentence):
             "audits.0.attacks",
             ["loss", {"name": "noise-robustness", "copys": 3}],
             "audits.0.attacks.1: Unknown key 'copys' in attack 'noise-robustness' (did you mean 'copies'?); "
-            "allowed: copies, scales.",
+            "allowed: copies, label, scales.",
         ),
         (
             "audits.0.estimators",
@@ -274,7 +274,11 @@ def test_plugins_are_checked(path, value, sentence):
             "audits.0: canary design 'secrets' makes text records, data set 'digits' holds array records.",
         ),
         ("audits.0.attacks", ["loss", "extraction"], "audits.0: attack 'extraction' cannot attack array canaries."),
-        ("audits.0.attacks", ["loss", "loss"], "audits.0: each attack may be named once, got loss, loss."),
+        (
+            "audits.0.attacks",
+            ["loss", "loss"],
+            "audits.0: Expected attacks of different names, got loss, loss; give one a label of its own.",
+        ),
         ("epsilons", [1.0, 2.0, 1], "each epsilon may be named once, got [1.0, 2.0, 1.0]."),
     ],
 )
