@@ -4,7 +4,9 @@ from attacks.base import Attack
 from attacks.confidence import Confidence, Entropy, Margin, ModifiedEntropy
 from attacks.cross_model import CrossModel, held_out, leave_one_out
 from attacks.gradient import Gradient
+from attacks.gradient_epochs import GradientEpochs
 from attacks.gradient_llr import GradientLLR
+from attacks.gradient_spread import GradientSpread
 from attacks.iterates import Iterates
 from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
 from attacks.lira import LiRA, LiRAOffline
@@ -32,7 +34,9 @@ __all__ = [
     "Entropy",
     "Gap",
     "Gradient",
+    "GradientEpochs",
     "GradientLLR",
+    "GradientSpread",
     "HopSkipJump",
     "Iterates",
     "LiRA",

@@ -45,8 +45,12 @@ class GradientLLR(Attack):
 
 def step_ratios(record: GradientRecord) -> Floats:
     """float64[models, steps, canaries]: the log-likelihood ratio of each step, in nats."""
-    noise = max(record.noise_multiplier, LEAST_NOISE) * record.max_grad_norm
-    exponent = (record.unknown - record.norms**2 / 2) / noise**2
     rate = record.sample_rate[:, None]
     with np.errstate(divide="ignore"):  # log(0) at full batch: only the other term counts.
-        return np.asarray(np.logaddexp(np.log1p(-rate), np.log(rate) + exponent))
+        return np.asarray(np.logaddexp(np.log1p(-rate), np.log(rate) + step_exponents(record)))
+
+
+def step_exponents(record: GradientRecord) -> Floats:
+    """float64[models, steps, canaries]: s z - s^2 / 2, the log-likelihood ratio if the canary is in the batch."""
+    noise = max(record.noise_multiplier, LEAST_NOISE) * record.max_grad_norm
+    return (record.unknown - record.norms**2 / 2) / noise**2

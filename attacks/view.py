@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.record import GradientRecord
+from attacks.vocabulary import Vocabulary
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Records, TextRecords
+from canaries.spaces import Space
 
 
 class Access(enum.StrEnum):
@@ -319,13 +321,13 @@ PAD = 0
 
 
 class TextView(View):
-    """A view of autoregressive character models. Token t >= 1 is `alphabet[t - 1]`; token 0 is PAD.
+    """A view of autoregressive language models. Token t >= 1 is `alphabet[t - 1]`; token 0 is PAD.
 
     Args:
         next_token: int64[n, length] -> float64[models, n, tokens], log-probabilities of what follows each prefix.
         score: int64[n, length] -> float64[models, n, length], log-probability of each token given those before it.
         models: how many models answer.
-        alphabet: one character per token, PAD excluded.
+        alphabet: one character per token, PAD excluded; or a tokeniser.
         access: what is granted, at most TOKEN_LOG_PROBABILITIES.
         next_token_of: (int64[n] models, int64[n, length]) -> float64[n, tokens], one model asked about each prefix.
             Speed only: without it all models are asked about all prefixes.
@@ -338,7 +340,7 @@ class TextView(View):
         next_token: Callable[[NDArray[np.int64]], NDArray[np.floating]],
         score: Callable[[NDArray[np.int64]], NDArray[np.floating]],
         models: int,
-        alphabet: str,
+        alphabet: str | Vocabulary,
         access: Access = Access.TOKEN_LOG_PROBABILITIES,
         next_token_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]] | None = None,
     ) -> None:
@@ -354,7 +356,19 @@ class TextView(View):
         Raises:
             InputError: for a character outside the alphabet.
         """
-        return encode(texts, self.alphabet)
+        return encode(texts, self.alphabet) if isinstance(self.alphabet, str) else self.alphabet.encode(texts)
+
+    def letters(self, space: Space, contexts: Sequence[tuple[str, str]]) -> Sequence[str]:
+        """For each token, PAD excluded, the character that it writes in secrets of a space; see `Vocabulary.letters`.
+
+        Raises:
+            InputError: where the characters of secrets are not tokens of their own.
+        """
+        if not isinstance(self.alphabet, str):
+            return self.alphabet.letters(space, contexts)
+        if self.alphabet == BYTES and not space.alphabet.isascii():
+            raise InputError(f"With byte tokens secrets may hold ASCII characters alone, got {space.alphabet!r}.")
+        return self.alphabet
 
     def next_token_log_probabilities(self, prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64[models, n, tokens] for prefixes int64[n, length]. Needs TOKEN_LOG_PROBABILITIES."""

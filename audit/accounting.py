@@ -21,7 +21,7 @@ from audit.mechanism import DPSGD
 from audit.pld import pld_epsilon
 from canaries.errors import InputError
 
-MIN_NOISE, MAX_NOISE = 0.05, 2000.0
+MIN_NOISE, MAX_NOISE = {"pld": 1e-4, "opacus-prv": 0.05}, 2000.0
 """Noise multipliers that are searched; outside of them the accountants are too slow or too coarse."""
 
 
@@ -91,8 +91,8 @@ def noise_multiplier(
     Infinity asks for no noise and gives 0.
 
     Raises:
-        InputError: for epsilon or delta out of range, if no noise multiplier in [0.05, 2000] gives that epsilon, or for
-            an unknown accountant.
+        InputError: for epsilon or delta out of range, if no noise multiplier in [`MIN_NOISE`, `MAX_NOISE`] gives that
+            epsilon, or for an unknown accountant.
     """
     if not epsilon > 0:
         raise InputError(f"Expected epsilon > 0, got {epsilon}.")
@@ -100,16 +100,16 @@ def noise_multiplier(
         return 0.0
     if not 0 < delta < 1:  # At delta 0 no Gaussian noise gives any epsilon.
         raise InputError(f"Expected delta in (0, 1) for Gaussian noise and a finite epsilon, got {delta}.")
-    compute = _accountant(accountant)
+    compute, least = _accountant(accountant), MIN_NOISE[accountant]
 
     def excess(log_sigma: float) -> float:
         found = compute(DPSGD(sample_rate, steps, math.exp(log_sigma), later), delta, adjacency)
         return math.log(max(found, 1e-12) / epsilon)  # A large delta may leave nothing of epsilon.
 
-    low, high = _bracket(excess)
+    low, high = _bracket(excess, least)
     if low is None or high is None:
         raise InputError(
-            f"No noise multiplier in [{MIN_NOISE:g}, {MAX_NOISE:g}] gives epsilon {epsilon:g} at delta {delta:g} "
+            f"No noise multiplier in [{least:g}, {MAX_NOISE:g}] gives epsilon {epsilon:g} at delta {delta:g} "
             f"with sample_rate {sample_rate:g} and {steps} steps."
         )
     log_sigma = float(brentq(lambda s: excess(s) + tolerance / 2, low, high, xtol=tolerance / 10, rtol=1e-6))
@@ -118,7 +118,7 @@ def noise_multiplier(
     return math.exp(log_sigma)
 
 
-def _bracket(excess: Callable[[float], float]) -> tuple[float | None, float | None]:
+def _bracket(excess: Callable[[float], float], least: float) -> tuple[float | None, float | None]:
     """log-sigmas, a factor of two apart, where epsilon is above and below the target."""
     log_sigma, step = 0.0, math.log(2)
     if excess(log_sigma) > 0:
@@ -127,7 +127,7 @@ def _bracket(excess: Callable[[float], float]) -> tuple[float | None, float | No
             if excess(log_sigma) <= -1e-2:
                 return log_sigma - 2 * step if log_sigma >= 2 * step else 0.0, log_sigma
         return None, None
-    while log_sigma > math.log(MIN_NOISE):
+    while log_sigma > math.log(least):
         log_sigma -= step
         if excess(log_sigma) > 0:
             return log_sigma, log_sigma + 2 * step

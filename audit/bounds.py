@@ -26,6 +26,8 @@ class Bound:
         parametric: true if it assumes the shape of the mechanism's trade-off curve.
         samples: the counts behind it, for the report.
         unit: what it is stated for one of: "record", "text", "user", ...
+        whole: where secrets stand in several records, the bound for adding or removing a whole secret, all its records
+            at once, at the same delta; it holds together with `epsilon`. None where there is no such bound.
     """
 
     epsilon: float
@@ -39,6 +41,7 @@ class Bound:
     parametric: bool
     samples: dict[str, Any]
     unit: str = "record"
+    whole: float | None = None
 
 
 @dataclass(frozen=True)

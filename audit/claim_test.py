@@ -84,7 +84,7 @@ def claim_test(scores: Scores, claim: Claim, *, seed: int = 0, level: float = 0.
     scores = scores.select(~scores.reference)
     if not scores.ids:
         return None
-    tests = [test for test in (_membership(scores, claim, seed, level), _secrets(scores, claim, seed)) if test]
+    tests = [test for test in (_membership(scores, claim, seed, level), _secrets(scores, claim)) if test]
     if not tests:
         return None
     best = min(tests, key=lambda test: test.p_value)
@@ -157,21 +157,11 @@ def _all_claimed(claim: Claim, copies: int) -> tuple[Callable[[Floats], Floats],
     return invert, f"the trade-off curve of {claim.mechanism}" + (f" and {claim}" if below else "")
 
 
-def _secrets(scores: Scores, claim: Claim, seed: int) -> ClaimTest | None:
-    """The smallest level, from above to 1%, at which the bound from guessed secrets lies above the claim."""
+def _secrets(scores: Scores, claim: Claim) -> ClaimTest | None:
+    """Of the right guesses of secrets, by (epsilon, delta) alone."""
     estimator = SecretGuess()
     if estimator.inapplicable(scores) is not None:
         return None
-
-    def refuted(log_level: float) -> bool:
-        return estimator.epsilon(scores, claim.delta, 1 - math.exp(log_level), seed) > claim.epsilon
-
-    low, high = math.log(1e-12), math.log(0.999)
-    if claim.is_control or not refuted(high):
-        p = 1.0
-    else:
-        while high - low > 0.01:
-            middle = (low + high) / 2
-            low, high = (low, middle) if refuted(middle) else (middle, high)
-        p = math.exp(high)
-    return ClaimTest(float(np.clip(p, 0, 1)), str(claim), "guessed secrets", estimator.assumptions)
+    log_p = None if claim.is_control else estimator.log_p(scores)
+    p = 1.0 if log_p is None else math.exp(log_p(claim.epsilon, claim.delta))
+    return ClaimTest(p, str(claim), "guessed secrets", estimator.assumptions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import secrets
 import sys
 import traceback
@@ -205,6 +206,15 @@ def plan(
     delta: Annotated[float, typer.Option("--delta", help="Of the claim.")],
     models: Annotated[int | None, typer.Option("--models", help="Models, half of them with the canary.")] = None,
     canaries: Annotated[int | None, typer.Option("--canaries", help="Canaries in one model, a coin each.")] = None,
+    secrets: Annotated[
+        int | None, typer.Option("--secrets", min=1, help="Secrets or targets in each of the models, half of them in.")
+    ] = None,
+    bits: Annotated[float | None, typer.Option("--bits", help="log2 of the values that a secret may have.")] = None,
+    prior: Annotated[
+        float | None, typer.Option("--prior", help="How likely a target is rebuilt without the model.")
+    ] = None,
+    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Records that hold a secret.")] = 1,
+    shared: Annotated[bool, typer.Option("--shared", help="All models hold the same secrets.")] = False,
     share: Annotated[list[float] | None, typer.Option("--share", help="Of the claim, to be shown.")] = None,
     confidence: Annotated[float, typer.Option("--confidence", help="Of each bound by itself.")] = 0.95,
     estimator: Annotated[list[str] | None, typer.Option("--estimator", help="By default all that fit.")] = None,
@@ -212,15 +222,39 @@ def plan(
     seconds: Annotated[float | None, typer.Option("--seconds-per-model", min=0, help="The training speed.")] = None,
     as_json: Json = False,
 ) -> int:
-    """What an audit could show at most, with a perfect attack; and how much it would take to show more."""
-    from audit.power import SHARES, plan_power, run_directory_seconds
+    """What an audit could show at most, with a perfect attack; and how much it would take to show more.
+
+    For secrets: --models M --secrets N --bits B, for reconstruction --models M --secrets N --prior K.
+    """
+    from audit.power import SHARES, plan_power, plan_secrets, run_directory_seconds
     from audit.report.power import power_table
 
     if (models is None) == (canaries is None):
         raise InputError("Expected one of --models and --canaries.")
+    if secrets is None and not (bits is None and prior is None and repetitions == 1 and not shared):
+        raise InputError("--bits, --prior, --repetitions and --shared go with --secrets.")
+    if secrets is not None and models is None:
+        raise InputError("--secrets goes with --models.")
     speed = run_directory_seconds(run, seconds)
     shares, names = tuple(share or SHARES), tuple(estimator) if estimator else None
-    if models is not None:
+    each = ""
+    if models is not None and secrets is not None:
+        found = plan_secrets(
+            epsilon,
+            delta,
+            models,
+            secrets,
+            bits=bits,
+            prior=prior,
+            repetitions=repetitions,
+            fresh=not shared,
+            confidence=confidence,
+            shares=shares,
+            seconds_per_model=speed,
+            names=names,
+        )
+        each = f", {secrets} secret(s) {'in all of them' if shared else 'in each'}"
+    elif models is not None:
         found = plan_power(epsilon, delta, models, "models", confidence, shares, speed, names)
     else:
         assert canaries is not None
@@ -229,7 +263,7 @@ def plan(
         _print_json([asdict(power) for power in found])
     else:
         Console().print(
-            power_table(found, epsilon, "canaries" if models is None else "models", models or canaries or 0)
+            power_table(found, epsilon, "canaries" if models is None else "models", models or canaries or 0, each)
         )
     return 0
 
@@ -288,12 +322,16 @@ def init_ci(
     experiment: Annotated[Path, typer.Argument(help="The experiment that CI runs, a TOML file.", metavar="CONFIG")],
     provider: Annotated[str, typer.Option("--provider", help="github, gitlab or both.")] = "both",
     out: Annotated[Path, typer.Option("--out", help="The repository's root.")] = Path(),
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="What pip installs Firedamp from: a requirement, URL or path; '' for none."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Write workflow files that sweep, gate and publish on GitHub Actions and GitLab; trained models are cached."""
     from audit.ci_files import write_ci_files
 
-    written = [str(path) for path in write_ci_files(experiment, provider, out)]
+    written = [str(path) for path in write_ci_files(experiment, provider, out, source)]
     if as_json:
         _print_json({"written": written})
     else:
@@ -336,7 +374,12 @@ def common(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit. Mistakes in the input become one sentence and exit code 2."""
+    """Run the command line and exit. Mistakes in the input become one sentence and exit code 2.
+
+    Modules in the working directory can be named as plug-ins; they shadow nothing that is installed.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["--json"] and "--version" not in arguments:
         arguments.append(arguments.pop(0))  # Each command has the option itself.

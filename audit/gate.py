@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from audit import exit_codes, registry
 from audit.combine import simultaneous_confidence
 from audit.formatting import lower, number, p_value, upper
-from audit.policy import Policy, Severity
+from audit.policy import Policy, Severity, TprBudget
 from audit.rates import most_tpr_at_least, rate_at_least, tpr_at_least
 from audit.regression import changes
 from audit.results import AttackResult, CellResult, Extraction, Outcome, RunResult, Verdict
@@ -30,12 +30,14 @@ class Finding:
         where: pipeline and epsilon.
         message: what was found, what is allowed.
         severity: an error fails the gate, a warning does not.
+        detail: what else it is about, attack and limit; the same in every run of the experiment.
     """
 
     rule: str
     where: str
     message: str
     severity: Severity = "error"
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,11 @@ def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Ite
                     f"Attack {attack.attack} finds at least {lower(100 * least)}% of the members at a false positive "
                     f"rate of {budget.fpr:g} (confidence {each:.6g}); at most {budget.limit:.3%} is allowed."
                 )
-                yield Finding("max_tpr", where, message, budget.severity)
+                yield Finding("max_tpr", where, message, budget.severity, f"{attack.attack}, {_tpr(budget)}")
+
+
+def _tpr(budget: TprBudget) -> str:
+    return f"at most {budget.limit:g} at FPR {budget.fpr:g}"
 
 
 def _attacks(cells: list[CellResult]) -> list[tuple[str, AttackResult]]:
@@ -224,7 +230,8 @@ def _unmeasured(cells: list[CellResult], policy: Policy, result: RunResult) -> I
                 f"Of the true positive rate at a false positive rate of {budget.fpr:g}, these scores could prove "
                 f"{lower(100 * could)}% at most; whether it is above {budget.limit:.3%} cannot be told."
             )
-            yield Finding("max_tpr", _where(cell.audit, cell.claim.epsilon), message, budget.severity)
+            where = _where(cell.audit, cell.claim.epsilon)
+            yield Finding("max_tpr", where, message, budget.severity, _tpr(budget))
     if (rate := policy.max_extraction_rate) is not None:
         groups = [group for _, attack in _attacks(cells) for group in attack.extraction if _shares(group)]
         could = max((rate_at_least(group.secrets, group.secrets, each) for group in groups), default=0.0)
@@ -252,7 +259,8 @@ def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: flo
                 f"{share:.0%} of the secrets inserted {group.repetitions} times were extracted {how} (at least "
                 f"{lower(100 * least)}%, confidence {confidence:.6g}); at most {budget.limit:.0%} is allowed."
             )
-            yield Finding("max_extraction_rate", where, message, budget.severity)
+            detail = f"{attack.attack}, {group.exposure_max:.4g} bits in {group.repetitions} records"
+            yield Finding("max_extraction_rate", where, message, budget.severity, detail)
 
 
 def _shares(group: Extraction) -> dict[str, float]:
@@ -282,4 +290,5 @@ def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) 
                 f"had {number(change.before)}; that this is noise has p = {p_value(change.p_value)}, adjusted for "
                 f"{len(found)} comparisons."
             )
-            yield Finding("baseline", _where(change.audit, change.epsilon), message, policy.baseline.severity)
+            where = _where(change.audit, change.epsilon)
+            yield Finding("baseline", where, message, policy.baseline.severity, change.attack)

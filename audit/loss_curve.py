@@ -18,7 +18,7 @@ from scipy.special import ndtr, ndtri
 
 from audit.bounds import ADD_OR_REMOVE_ONE
 from audit.mechanism import DPSGD
-from audit.pld import loss_distribution
+from audit.pld import loss_distribution, loss_interval
 from canaries.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -103,7 +103,7 @@ def curve_of(mechanism: DPSGD, copies: int = 1, adjacency: str = ADD_OR_REMOVE_O
         single = curve_of(mechanism, 1, adjacency)
         assert isinstance(single, LossCurve)
         return RepeatedCurve(single, copies)
-    interval = LOSS_INTERVAL / max(1.0, math.sqrt(total / 100))
+    interval = loss_interval(mechanism, LOSS_INTERVAL / max(1.0, math.sqrt(total / 100)))
     return polygon(loss_distribution(mechanism, adjacency, interval))
 
 
@@ -113,8 +113,9 @@ def polygon(distribution: pld.PrivacyLossDistribution) -> LossCurve:
     inside = np.asarray(pmf._probs, dtype=np.float64)[::-1]
     loss = (pmf._lower_loss + np.arange(inside.size))[::-1] * pmf._discretization
     tpr = np.cumsum(np.concatenate([[pmf._infinity_mass], inside]))
-    with np.errstate(over="ignore"):
-        outside = inside * np.exp(-loss)
+    there = inside > 0
+    outside = np.zeros_like(inside)
+    outside[there] = np.exp(np.minimum(np.log(inside[there]) - loss[there], 0.0))
     fpr = np.cumsum(np.concatenate([[0.0], outside]))
-    keep = np.concatenate([[True], inside > 0])
+    keep = np.concatenate([[True], there])
     return LossCurve(np.append(np.minimum(fpr[keep], 1.0), 1.0), np.append(np.minimum(tpr[keep], 1.0), 1.0))

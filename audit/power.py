@@ -1,10 +1,13 @@
-"""What an audit could show at most, before it is run: with a perfect attack, by estimator and sample size."""
+"""What an audit could show at most, before it is run: with a perfect attack, by estimator and sample size.
+
+`plan_power` is for membership, `plan_secrets` for secrets that are guessed or ranked and targets that are rebuilt.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +16,7 @@ import numpy as np
 from attacks.scores import Scores
 from audit import registry
 from audit.estimators.base import Estimator
+from audit.estimators.reconstruction import Reconstruction
 from audit.store import RunDirectory
 from canaries.errors import InputError
 
@@ -20,6 +24,9 @@ Counted = Literal["models", "canaries"]
 
 MOST = 2**17
 """More models or canaries than this are not planned for."""
+
+MOST_BITS = 1000.0
+"""Longer secrets have no number of values that a float holds."""
 
 PRECISION = 1.02
 """Counts that are needed are given to this factor."""
@@ -98,6 +105,89 @@ def plan_power(
     return tuple(sorted(found, key=lambda power: (power.parametric, -power.ceiling)))
 
 
+def perfect_secrets(models: int, secrets: int, bits: float = 0.0, repetitions: int = 1, fresh: bool = True) -> Scores:
+    """Scores of a perfect attack on `models` with `secrets` each, of which every second is in: all guessed and rebuilt.
+
+    Args:
+        models: independent models.
+        secrets: secrets, or targets of reconstruction, in each model's design.
+        bits: log2 of the values that a secret may have.
+        repetitions: records that hold a secret.
+        fresh: whether each model has secrets of its own; otherwise all models share one set.
+    """
+    member = (np.arange(models)[:, None] + np.arange(secrets)) % 2 == 0
+    member[0] |= not fresh  # Coins connect all models that share secrets; so does this.
+    plain = Scores.from_matrix(np.where(member, np.inf, -np.inf), member, randomised="canary")
+    return replace(
+        plain,
+        repetitions=np.full(secrets, repetitions),
+        space=np.full(secrets, 2.0**bits),
+        secret_set=np.arange(models) if fresh else np.zeros(models, dtype=np.int64),
+        evidence={"guessed": member, "exposure": bits * member, "reconstructed": member},
+    )
+
+
+def plan_secrets(
+    epsilon: float,
+    delta: float,
+    models: int,
+    secrets: int,
+    *,
+    bits: float | None = None,
+    prior: float | None = None,
+    repetitions: int = 1,
+    fresh: bool = True,
+    confidence: float = 0.95,
+    shares: tuple[float, ...] = SHARES,
+    seconds_per_model: float | None = None,
+    names: tuple[str, ...] | None = None,
+) -> tuple[Power, ...]:
+    """The same as `plan_power` for estimators of secrets and reconstruction; what is needed are models; the best first.
+
+    Secrets of one model may depend on each other through it, so more of them in a model show no more; what shows more
+    are models with secrets of their own, longer secrets, and fewer copies, for a secret of r copies shows r * epsilon.
+
+    Args:
+        epsilon: the claim.
+        delta: of the claim.
+        models: independent models.
+        secrets: in each model's design, at least 1; every second is in.
+        bits: log2 of the values that a secret may have, > 0; None where targets are only rebuilt.
+        prior: kappa in (0, 1), how likely a target is rebuilt without the model; None where secrets are only guessed.
+        repetitions: records that hold a secret, at least 1.
+        fresh: whether each model has secrets of its own; otherwise more models show no more.
+        confidence: of each bound.
+        shares: of the claim, in (0, 1].
+        seconds_per_model: the measured speed.
+        names: estimators; by default all that fit.
+
+    Raises:
+        InputError: for values out of range, neither bits nor a prior, or an estimator that does not fit.
+    """
+    _check(epsilon, delta, max(2, models), confidence, shares)
+    if models < 1 or secrets < 1 or repetitions < 1:
+        raise InputError(f"Expected models, secrets and repetitions >= 1, got {models}, {secrets} and {repetitions}.")
+    if bits is None and prior is None:
+        raise InputError("Expected bits of the secrets, or a prior of reconstruction, got neither.")
+    if bits is not None and not 0 < bits <= MOST_BITS:
+        raise InputError(f"Expected bits in (0, {MOST_BITS:g}], got {bits}.")
+
+    def scores(count: int) -> Scores:
+        return perfect_secrets(count, secrets, bits or 0.0, repetitions, fresh)
+
+    found = []
+    for estimator in _of_secrets(scores(models), bits, prior, names):
+
+        def ceiling(n: int, estimator: Estimator = estimator) -> float:
+            return estimator.bound(scores(n), delta, confidence).ceiling
+
+        most = MOST // secrets if fresh else 1
+        needed = {share: _needed(ceiling, share * epsilon, 1, most) for share in shares}
+        seconds = {share: _seconds(n, "models", seconds_per_model) for share, n in needed.items()}
+        found.append(Power(estimator.name, estimator.parametric, ceiling(models), needed, seconds))
+    return tuple(sorted(found, key=lambda power: (power.parametric, -power.ceiling)))
+
+
 def measured_seconds(run: RunDirectory) -> float:
     """Seconds that a model of this run took on average, attacks included.
 
@@ -116,13 +206,13 @@ def run_directory_seconds(path: Path | None, given: float | None) -> float | Non
     return given if given is not None or path is None else measured_seconds(RunDirectory.open(path))
 
 
-def _needed(ceiling: Callable[[int], float], target: float) -> int | None:
-    high = 4
+def _needed(ceiling: Callable[[int], float], target: float, least: int = 4, most: int = MOST) -> int | None:
+    high = least
     while ceiling(high) < target:
         high *= 2
-        if high > MOST:
+        if high > most:
             return None
-    low = high // 2
+    low = max(least, high // 2)
     while high > low * PRECISION + 2:
         middle = 2 * (round(math.sqrt(low * high)) // 2)
         low, high = (middle, high) if ceiling(middle) < target else (low, middle)
@@ -145,6 +235,23 @@ def _fitting(scores: Scores, names: tuple[str, ...] | None) -> list[Estimator]:
         return chosen
     every = [registry.build(registry.ESTIMATORS, name) for name in registry.available(registry.ESTIMATORS)]
     return [estimator for estimator in every if estimator.inapplicable(scores) is None]
+
+
+def _of_secrets(
+    scores: Scores, bits: float | None, prior: float | None, names: tuple[str, ...] | None
+) -> list[Estimator]:
+    """Estimators that need what only secrets or targets give them."""
+    evidence = {"reconstructed"} if bits is None else {"guessed", "exposure", "reconstructed"}
+    given = replace(scores, evidence={name: scores.evidence[name] for name in evidence})
+    every: list[Estimator] = [
+        registry.build(registry.ESTIMATORS, {"name": name, "prior": prior} if name == Reconstruction.name else name)
+        for name in (names or registry.available(registry.ESTIMATORS))
+    ]
+    for estimator in every if names else ():
+        if reason := estimator.inapplicable(given):
+            raise InputError(f"Estimator '{estimator.name}' cannot be used here: {reason}")
+    without = replace(given, evidence={})
+    return [e for e in every if e.inapplicable(given) is None and (names or e.inapplicable(without) is not None)]
 
 
 def _check(epsilon: float, delta: float, count: int, confidence: float, shares: tuple[float, ...]) -> None:

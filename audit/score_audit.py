@@ -68,6 +68,8 @@ class ScoreAudit:
                 f"epsilon >= {bound.epsilon:.4g} at delta {bound.delta:g}, confidence {bound.confidence:g}: "
                 f"{bound.estimator}{mark}; a perfect attack could have shown {bound.ceiling:.4g} at most"
             )
+            if bound.whole is not None:
+                lines[-1] += f"; of a whole secret, all its records at once, epsilon >= {bound.whole:.4g}"
         headline = self.bounds[0]
         lines += [self.chosen_because, "assumes: " + "; ".join(headline.assumptions)]
         if headline.corrected_for:

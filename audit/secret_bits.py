@@ -23,6 +23,7 @@ from audit.estimators.secret_guess import success_ceiling
 from audit.gaussian import mu_of
 from audit.loss_curve import LOSS_INTERVAL, Curve, curve_of, polygon
 from audit.mechanism import DPSGD
+from audit.pld import loss_interval
 from canaries.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -135,7 +136,7 @@ def group_curve(mechanism: DPSGD, copies: int) -> Curve:
     if copies == 1 or mechanism.sampling == "full-batch" or mechanism.noise_multiplier == 0:
         return curve_of(mechanism, copies)
     total = sum(steps for steps, _ in mechanism.phases)
-    interval = 2 * LOSS_INTERVAL / max(1.0, math.sqrt(total / 100))
+    interval = loss_interval(mechanism, 2 * LOSS_INTERVAL / max(1.0, math.sqrt(total / 100)))
     composed: pld.PrivacyLossDistribution | None = None
     for steps, rate in mechanism.phases:
         weights = binom.pmf(np.arange(copies + 1), copies, rate)

@@ -254,8 +254,10 @@ def space_of(form: str) -> Space:
     return chain(parts)
 
 
-def transitions(space: Space, alphabet: str) -> NDArray[np.int64]:
+def transitions(space: Space, alphabet: Sequence[str]) -> NDArray[np.int64]:
     """int64[states, 1 + len(alphabet)]: the state after each token, -1 where it may not follow; token 0 never may.
+
+    Token t >= 1 writes the character alphabet[t - 1], or none that a value may have.
 
     Raises:
         InputError: for a character of the space that is not in `alphabet`.

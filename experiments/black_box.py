@@ -133,6 +133,11 @@ def _wanted() -> Iterator[Setting]:
     for repeat in repeats:
         for data in ("mnist", "fashion"):
             yield from (Setting(data, epsilon, repeat=repeat) for epsilon in epsilons)
+    for repeat in repeats:
+        for data in ("mnist", "fashion"):
+            yield from (replace(softmax, data=data, epsilon=epsilon, repeat=repeat) for epsilon in epsilons)
+    yield from (Setting("digits", 10.0, steps=100, learning_rate=1.0, repeat=repeat) for repeat in repeats)
+    yield from (Setting("digits", epsilon, repeat=repeat) for repeat in range(5, 10) for epsilon in epsilons)
 
 
 def audit(setting: Setting, source: DatasetSource, out: Path) -> None:

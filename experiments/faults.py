@@ -3,8 +3,9 @@
     python -m experiments.faults --out runs/faults
 
 Every trainer is audited alike, by an auditor who does not know its fault: a pilot in every world chooses one canary and
-one attack; fresh models then test the claim, in looks that double, each of which spends its share of the error. So a
-verdict is paid for whatever the pilot chose and whenever it stopped. Then the right trainer is audited many times.
+one attack; fresh models are then judged as those of a sweep are (`audit.analysis`, `audit.gate`), with a positive
+control without noise and a negative one that is never inserted. So a verdict is paid for whatever the pilot chose.
+Then the right trainer is audited many times.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -23,27 +24,34 @@ from scipy.stats import beta
 
 from attacks.base import Attack
 from attacks.gradient import Gradient
+from attacks.gradient_epochs import GradientEpochs
 from attacks.gradient_llr import GradientLLR
+from attacks.gradient_spread import GradientSpread
 from attacks.loss import Loss
-from attacks.scores import Scores
+from attacks.scores import Observations, Scores
 from audit.accounting import claim_of
-from audit.claim import Claim
-from audit.claim_test import ClaimTest, claim_test
+from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate
+from audit.claim_test import claim_test
 from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
-from audit.sequential import confidence_at_look
+from audit.gate import GateResult, check
+from audit.policy import Policy
+from audit.results import CellResult
 from audit.training.allocator import keep_freed_memory
+from canaries.inclusion import Inclusion
 from canaries.randomness import derive_seed
-from experiments.fault_attacks import GradientEpochs, GradientSpread
 from experiments.planted_faults import FAULTS, Reference
 from experiments.planted_faults.reference import DELTA
 from experiments.planted_faults.worlds import RECORDS, WORLDS, World
 
+SEED = 2026
 CONFIDENCE = 0.999
+POLICY = Policy(confidence=CONFIDENCE)
 PILOT = 64
-LOOKS = (128, 320, 1024)
-"""Fresh models at each look."""
-COARSE = 0.05
+MODELS = 1024
+"""Fresh models, from which the verdict comes."""
+CONTROL = 128
+"""Models without noise."""
 BLOCK = 64
 """Models that train together."""
 
@@ -52,12 +60,16 @@ BLOCK = 64
 class Row:
     """What was found of one trainer.
 
-    The verdict is that of the claim's test. `bound` assumes nothing of the mechanism, `curve_bound` believes sampling
-    rate and steps; each holds by itself with the confidence of the look. `seconds` are of one core, pilot included.
+    The verdict is the gate's. `bound` assumes nothing of the mechanism; it holds together with the claim's test and the
+    control's bound, for which `p_value` is adjusted. `curve_bound` believes sampling rate and steps and holds by
+    itself; the gate does not see it. `models` counts pilot and control too; `enough` is how many of the fresh ones, the
+    first 64, 128, ..., would have done: found afterwards, so no claim. `seconds` are of one core, pilot and control
+    included, `curve_bound` and `enough` left out.
     """
 
     fault: str
     verdict: str
+    exit_code: int
     access: str
     attack: str
     canary: str
@@ -65,13 +77,14 @@ class Row:
     bound: float
     curve_bound: float
     models: int
+    enough: int | None
     seconds: float
     claimed: float
     really: float | None
     p_value: float
-    level: float
     stands_for: str
     note: str
+    reason: str
 
 
 def attacks_on(trainer: Reference, world: World) -> Iterator[Attack]:
@@ -86,13 +99,18 @@ def attacks_on(trainer: Reference, world: World) -> Iterator[Attack]:
 
 def measure(trainer: Reference, world: World, attacks: list[Attack], models: int, seed: int) -> list[Scores]:
     """Scores of each attack on fresh models, half of them with the canary."""
-    parts: list[list[np.ndarray]] = [[] for _ in attacks]
-    inside = np.arange(models) % 2 == 0
+    inclusion = Inclusion.draw(world.canaries, models, "model", derive_seed(seed, "coins"))
+    parts: list[list[Observations]] = [[] for _ in attacks]
     for start in range(0, models, BLOCK):
-        view = trainer.train(world, inside[start : start + BLOCK], derive_seed(seed, "block", start) % 2**62)
+        inside = inclusion.inserted[start : start + BLOCK, 0]
+        view = trainer.train(world, inside, derive_seed(seed, "block", start) % 2**62)
         for found, attack in zip(parts, attacks, strict=True):
-            found.append(attack.observe(view, world.canaries, seed).score)
-    return [Scores.from_matrix(np.concatenate(part), inside[:, None], randomised="model") for part in parts]
+            found.append(attack.observe(view, world.canaries, seed))
+    return [Scores.join(_stacked(part), world.canaries, inclusion) for part in parts]
+
+
+def _stacked(parts: list[Observations]) -> Observations:
+    return Observations(parts[0].ids, np.concatenate([part.score for part in parts]), {})
 
 
 def choose(trainer: Reference, seed: int) -> tuple[World, Attack]:
@@ -102,9 +120,10 @@ def choose(trainer: Reference, seed: int) -> tuple[World, Attack]:
         attacks = list(attacks_on(trainer, world))
         found = measure(trainer, world, attacks, PILOT, derive_seed(seed, "pilot", world.name))
         for attack, scores in zip(attacks, found, strict=True):
-            test = claim_test(scores, trainer.claim, seed=seed, level=0.05)
+            planted = scores.select(~scores.reference)
+            test = claim_test(planted, trainer.claim, seed=seed, level=0.05)
             assert test is not None
-            tried.append((test.p_value, -_separation(scores), len(tried), world, attack))
+            tried.append((test.p_value, -_separation(planted), len(tried), world, attack))
     *_, world, attack = min(tried, key=lambda one: one[:3])
     return world, attack
 
@@ -115,80 +134,83 @@ def _separation(scores: Scores) -> float:
     return float((inside.mean() - outside.mean()) / max(1e-9, np.hypot(inside.std(), outside.std())))
 
 
-def audit(trainer: Reference, seed: int, with_bound: bool = True) -> Row:
-    """Pilot, then looks at fresh models until the claim is refuted or the last look is taken."""
+def judged(
+    trainer: Reference, attack: Attack, found: Scores, control: Scores, seed: int
+) -> tuple[CellResult, GateResult]:
+    """What a sweep of this trainer, and its gate, would say of these scores."""
+    kind = AttackKind(attack.name, attack.family, attack.access.value)
+    nothing = replace(trainer.claim, epsilon=float("inf"), mechanism=None)
+    cells = tuple(
+        CellScores(
+            audit=trainer.name,
+            claim=claim,
+            noise_multiplier=sigma,
+            models_planned=scores.models,
+            queries={},
+            utility={},
+            estimators=(CalibratedEpsilonDelta(),),
+            **calibrate({kind: (attack, scores)}),
+        )
+        for claim, sigma, scores in ((trainer.claim, trainer.noise_multiplier, found), (nothing, 0.0, control))
+    )
+    result = analyse(RunScores(trainer.name, cells, DELTA, CONFIDENCE, seed, POLICY))
+    return result.cells[0], check(result, POLICY)
+
+
+def audit(trainer: Reference, seed: int, more: bool = True) -> Row:
+    """Pilot, control, fresh models, verdict; `more` adds what is not for the gate."""
     torch.set_num_threads(1)
     keep_freed_memory()
     started = time.process_time()
     world, attack = choose(trainer, seed)
-    found: Scores | None = None
-    test: ClaimTest | None = None
-    level, refuted = 1.0, False
-    for look, models in enumerate(LOOKS, start=1):
-        wanted = models - (found.models if found else 0)
-        (more,) = measure(trainer, world, [attack], wanted, derive_seed(seed, "look", look))
-        found = more if found is None else _joined(found, more)
-        level = 1 - confidence_at_look(CONFIDENCE, look)
-        test = strict_test(found, trainer.claim, seed, level)
-        refuted = test.p_value <= level
-        if refuted:
-            break
+    bare = replace(trainer, noisy=False)
+    (control,) = measure(bare, world, [attack], CONTROL, derive_seed(seed, "control"))
+    (found,) = measure(trainer, world, [attack], MODELS, derive_seed(seed, "models"))
+    cell, gate = judged(trainer, attack, found, control, seed)
     seconds = time.process_time() - started
-    assert found is not None
-    assert test is not None
-    estimator = CalibratedEpsilonDelta()
+    (attacked,) = cell.attacks
+    (bound,) = attacked.bounds
+    assert attacked.claim_test is not None
+    assert cell.verdict is not None
     curve = CalibratedLossCurve(trainer.claimed_rate, trainer.claimed_steps)
-    bound, curve_bound = (
-        (e.bound(found, DELTA, 1 - level, seed=seed).epsilon for e in (estimator, curve))
-        if with_bound
-        else (np.nan,) * 2
-    )
-    pilot = PILOT * len(WORLDS)
-    really = None if trainer.really is None else claim_of(trainer.really, DELTA).epsilon
+    planted = found.select(~found.reference)
     return Row(
         fault=trainer.name,
-        verdict="REFUTED" if refuted else "NOT_REFUTED",
+        verdict=cell.verdict.outcome.value,
+        exit_code=gate.exit_code,
         access=attack.access.value,
         attack=attack.name,
         canary=world.name,
-        estimator=f"claim test; bound: {estimator.name}",
-        bound=bound,
-        curve_bound=curve_bound,
-        models=pilot + found.models,
+        estimator=f"claim test; bound: {bound.estimator}",
+        bound=bound.epsilon,
+        curve_bound=curve.bound(planted, DELTA, CONFIDENCE, seed=seed).epsilon if more else np.nan,
+        models=PILOT * len(WORLDS) + CONTROL + MODELS,
+        enough=enough(trainer, planted, 1 - bound.confidence, seed) if more else None,
         seconds=seconds,
         claimed=trainer.claim.epsilon,
-        really=really,
-        p_value=test.p_value,
-        level=level,
+        really=None if trainer.really is None else claim_of(trainer.really, DELTA).epsilon,
+        p_value=attacked.claim_test.p_value,
         stands_for=trainer.stands_for,
         note=trainer.note,
+        reason=cell.verdict.reason,
     )
 
 
-def strict_test(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTest:
-    """The claim's test, simulated finely only where a coarse simulation leaves something to refute.
-
-    A claim is then refuted where both p-values are small, which is never more often than where one is.
-    """
-    coarse = claim_test(scores, claim, seed=seed, level=COARSE)
-    assert coarse is not None
-    if coarse.p_value > COARSE:
-        return coarse
-    fine = claim_test(scores, claim, seed=seed, level=level)
-    assert fine is not None
-    return fine
+def enough(trainer: Reference, planted: Scores, level: float, seed: int) -> int | None:
+    """The first of 64, 128, ... models on which the claim's test alone would have been enough; None if none is."""
+    for models in (64 * 2**k for k in range(10)):
+        if models > planted.models:
+            break
+        test = claim_test(planted.take_models(slice(models)), trainer.claim, seed=seed, level=level)
+        if test is not None and test.p_value <= level:
+            return models
+    return None
 
 
-def _joined(first: Scores, second: Scores) -> Scores:
-    return Scores.from_matrix(
-        np.concatenate([first.score, second.score]), np.concatenate([first.member, second.member]), randomised="model"
-    )
-
-
-def clean(runs: int, jobs: int) -> Iterator[Row]:
+def clean(runs: int, jobs: int, seed: int) -> Iterator[Row]:
     """The right trainer audited `runs` times, each with seeds of its own."""
     yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(audit)(Reference(), 10_000 + i, False) for i in range(runs)
+        joblib.delayed(audit)(Reference(), derive_seed(seed, "clean", i) % 2**62, False) for i in range(runs)
     )
 
 
@@ -206,7 +228,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     parser.add_argument("--clean", type=int, default=200, help="audits of the right trainer")
     parser.add_argument("--jobs", type=int, default=1, help="workers for the audits of the right trainer")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -216,12 +238,12 @@ def main() -> None:
         print(
             f"{r.verdict:<12} {r.fault:<52} {r.attack:<16} {r.canary:<22} "
             f"epsilon >= {r.bound:<6.3g} ({r.curve_bound:.3g})"
-            f" {r.models:>5} models {r.seconds:>6.1f} s",
+            f" {r.enough or '-':>5} models are enough {r.seconds:>6.1f} s",
             flush=True,
         )
         pd.DataFrame(rows).to_csv(options.out / "faults.csv", index=False)
     found: list[Row] = []
-    for row in clean(options.clean, options.jobs):
+    for row in clean(options.clean, options.jobs, options.seed):
         found.append(row)
         pd.DataFrame(found).to_csv(options.out / "clean.csv", index=False)
     if found:

@@ -2,12 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from audit import pld
 from audit.accounting import ACCOUNTANTS, claim_of, noise_multiplier, prv_epsilon
 from audit.gaussian import epsilon_of
+from audit.loss_curve import curve_of
 from audit.mechanism import DPSGD
-from audit.pld import pld_epsilon
+from audit.pld import loss_interval, pld_epsilon
 from canaries.errors import InputError
 
 DELTA = 1e-5
@@ -29,9 +32,9 @@ GRID = [
 
 @pytest.mark.parametrize("mechanism", GRID, ids=str)
 def test_the_accountants_agree_within_one_per_cent(mechanism):
-    pld, prv = pld_epsilon(mechanism, DELTA), prv_epsilon(mechanism, DELTA)
-    assert 0.1 < pld < 30
-    assert pld == pytest.approx(prv, rel=0.01)
+    found, other = pld_epsilon(mechanism, DELTA), prv_epsilon(mechanism, DELTA)
+    assert 0.1 < found < 30
+    assert found == pytest.approx(other, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ACCOUNTANTS)
@@ -67,6 +70,37 @@ def test_infinity_asks_for_no_noise():
     assert noise_multiplier(math.inf, DELTA, 0.25, 60) == 0.0
     for name in ACCOUNTANTS:
         assert claim_of(DPSGD(0.25, 60, 0.0), DELTA, name).is_control
+
+
+@pytest.mark.parametrize(("rate", "steps", "sigma"), [(0.1, 30, 0.2), (1 / 32, 100, 0.15), (0.5, 3, 0.1)])
+@pytest.mark.parametrize("adjacency", ["add-or-remove-one", "replace-one"])
+def test_coarse_intervals_err_upwards_and_hardly(monkeypatch, rate, steps, sigma, adjacency):
+    mechanism = DPSGD(rate, steps, sigma)
+    coarse = pld_epsilon.__wrapped__(mechanism, DELTA, adjacency=adjacency)
+    assert loss_interval(mechanism, 1e-4) > 1e-2
+    monkeypatch.setattr(pld, "LARGE_LOSS", math.inf)  # fine intervals everywhere
+    fine = pld_epsilon.__wrapped__(mechanism, DELTA, 1e-3, adjacency)
+    assert loss_interval(mechanism, 1e-3) == 1e-3
+    assert fine - 1e-3 <= coarse <= 1.001 * fine  # The fine one is itself rounded up to a multiple of 0.001.
+    assert fine > 50
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.03, 0.003, 2e-4])
+def test_coarse_intervals_against_the_exact_gaussian(sigma):
+    exact = epsilon_of(1 / sigma, DELTA)
+    assert exact <= pld_epsilon(DPSGD(1.0, 1, sigma), DELTA) <= 1.001 * exact
+
+
+@pytest.mark.parametrize("epsilon", [1e3, 1e6, 1e8])
+def test_noise_for_an_epsilon_that_promises_nothing(epsilon):
+    mechanism = DPSGD(0.25, 10, noise_multiplier(epsilon, DELTA, 0.25, 10))
+    assert 0.998 * epsilon <= pld_epsilon(mechanism, DELTA) <= epsilon
+    # Whoever is drawn in one step is seen: a record is missed with probability (1 - q)^steps, and no more often.
+    assert curve_of(mechanism).most_tpr(np.array([DELTA]))[0] >= 1 - 0.75**10 - 1e-6
+
+
+def test_where_there_is_noise_intervals_stay_as_they_were():
+    assert loss_interval(DPSGD(0.1, 30, 0.3), 1e-4) == 1e-4
 
 
 @pytest.mark.parametrize("name", ACCOUNTANTS)
@@ -133,7 +167,7 @@ def test_a_delta_out_of_range(delta):
 
 
 def test_an_epsilon_out_of_reach():
-    with pytest.raises(InputError, match=r"No noise multiplier in \[0.05, 2000\] gives epsilon 1e-05 at delta 1e-05 "):
+    with pytest.raises(InputError, match=r"No noise multiplier in \[0.0001, 2000\] gives epsilon 1e-05 at delta"):
         noise_multiplier(1e-5, DELTA, 1.0, 1)
 
 

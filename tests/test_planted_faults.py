@@ -1,5 +1,7 @@
 """Planted faults: the reference is right, each fault is one change, and the audit tells them apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,9 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
+from attacks.gradient_llr import GradientLLR
+from audit import exit_codes
+from audit.results import Outcome
 from audit.training.ensemble.engine import Task, fit
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.recipe import Recipe
@@ -83,10 +88,12 @@ def test_the_record_is_that_of_the_mechanism():
     inside = np.arange(400) % 2 == 0
     record = right.train(WORLDS[1], inside, seed=1).gradient_record()
     np.testing.assert_allclose(record.norms, right.max_grad_norm, rtol=1e-5)
-    unknown = record.unknown / right.max_grad_norm**2
+    unknown, never = np.moveaxis(record.unknown / right.max_grad_norm**2, 2, 0)
     assert unknown[inside].mean() == pytest.approx(right.sample_rate, abs=0.06)
     assert unknown[~inside].mean() == pytest.approx(0, abs=0.06)
     assert unknown[~inside].std() == pytest.approx(right.noise_multiplier, rel=0.03)
+    assert never[inside].mean() == pytest.approx(never[~inside].mean(), abs=0.06)
+    assert never.std() == pytest.approx(right.noise_multiplier, rel=0.03)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -105,17 +112,34 @@ def test_names_are_distinct():
 
 
 def test_a_fault_is_caught_and_the_right_one_is_not(monkeypatch):
-    monkeypatch.setattr(faults, "LOOKS", (64, 128))
+    monkeypatch.setattr(faults, "MODELS", 128)
     caught = faults.audit(SigmaWithoutC(), seed=0)
     assert caught.verdict == "REFUTED"
-    assert caught.p_value <= caught.level
-    assert caught.models == faults.PILOT * len(WORLDS) + 64
-    right = faults.audit(Reference(), seed=0, with_bound=False)
+    assert caught.exit_code == exit_codes.REFUTED
+    assert caught.p_value <= 1 - faults.CONFIDENCE
+    assert caught.models == faults.PILOT * len(WORLDS) + faults.CONTROL + 128
+    assert caught.enough in (64, 128)
+    right = faults.audit(Reference(), seed=0, more=False)
     assert right.verdict == "NOT_REFUTED"
-    assert right.models == faults.PILOT * len(WORLDS) + 128
+    assert right.exit_code == exit_codes.NOT_REFUTED
+    assert "Without noise the same attacks show" in right.reason
     assert {"fault", "verdict", "access", "attack", "estimator", "bound", "models", "seconds"} <= set(
         pd.DataFrame([caught]).columns
     )
+
+
+def test_the_gate_s_controls_are_those_of_a_sweep():
+    """Without the noise the canary is seen; what is never inserted is not, whatever the coins of the models say."""
+    right, world = Reference(), WORLDS[1]
+    attack = GradientLLR()
+    (bare,) = faults.measure(replace(right, noisy=False), world, [attack], 64, seed=5)
+    (found,) = faults.measure(right, world, [attack], 64, seed=6)
+    cell, _ = faults.judged(right, attack, found, bare, seed=0)
+    assert cell.attacks[0].reference_p > 1e-3
+    assert cell.verdict.gaps == ()
+    cell, gate = faults.judged(right, attack, found, replace(bare, score=0 * bare.score), seed=0)
+    assert cell.verdict.outcome is Outcome.INCONCLUSIVE  # a control that nobody saw
+    assert gate.exit_code == exit_codes.INCONCLUSIVE
 
 
 def test_the_statement_is_binomial():

@@ -1,13 +1,15 @@
 """Plans: what could be shown, against audits that were simulated."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from attacks.scores import Scores
-from audit.estimators import ClopperPearson, OneRun
-from audit.power import measured_seconds, plan_power, run_directory_seconds
+from audit.estimators import ClopperPearson, ExposureRank, OneRun, Reconstruction, SecretGuess
+from audit.estimators.secret_guess import success_ceiling
+from audit.power import measured_seconds, perfect_secrets, plan_power, plan_secrets, run_directory_seconds
 from audit.report.power import duration, power_table
 from audit.store import RunDirectory
 from canaries.errors import InputError
@@ -47,6 +49,80 @@ def test_what_is_needed_is_enough_and_not_much_less_is(name, counted):
     needed = plan_power(4.0, DELTA, 10, counted, shares=(0.5,), names=(name,))[0].needed[0.5]
     assert ceiling(needed) >= 2.0
     assert ceiling(round(0.95 * needed)) < 2.0
+
+
+ALL = {"bits": 16.0, "prior": 0.01}
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize(
+    "estimator", [SecretGuess(), ExposureRank(), Reconstruction(prior=0.01)], ids=lambda estimator: estimator.name
+)
+def test_the_ceiling_of_secrets_is_what_simulated_perfect_audits_show(estimator, fresh):
+    """Fair coins, secrets drawn and all guessed, ranked first, rebuilt: within the luck of the coins."""
+    rng = np.random.default_rng(0)
+    (power,) = plan_secrets(8.0, DELTA, 24, 4, **ALL, fresh=fresh, shares=(), names=(estimator.name,))
+    assert power.estimator == estimator.name
+    planned = perfect_secrets(24, 4, 16.0, fresh=fresh)
+    shown = []
+    for _ in range(20):
+        member = rng.random((24, 4)) < 0.5
+        evidence = {"guessed": member, "exposure": 16.0 * member, "reconstructed": member}
+        drawn = replace(planned, member=member, score=member.astype(float), evidence=evidence)
+        shown.append(estimator.bound(drawn, DELTA).epsilon)
+    assert np.mean(shown) == pytest.approx(power.ceiling, rel=0.03)
+
+
+def test_a_bound_from_guesses_never_exceeds_its_plan():
+    """Mechanism that gives out each secret with the probability that epsilon allows: what is shown stays below."""
+    rng, planned = np.random.default_rng(1), perfect_secrets(200, 1, 10.0)
+    allowed = success_ceiling(4.0, DELTA, 2.0**10)
+    guessed = planned.member & (rng.random(planned.member.shape) < allowed)
+    bound = SecretGuess().bound(replace(planned, evidence={"guessed": guessed}), DELTA)
+    (power,) = plan_secrets(4.0, DELTA, 200, 1, bits=10.0, shares=(), names=("secret-guess",))
+    assert bound.epsilon < 4.0 < power.ceiling == bound.ceiling
+
+
+def test_models_with_secrets_of_their_own_are_needed():
+    (power,) = plan_secrets(
+        12.0, DELTA, 1, 4, bits=12.0, shares=(0.5, 0.65), seconds_per_model=2.0, names=("secret-guess",)
+    )
+    for share, needed in power.needed.items():
+        enough, fewer = (
+            plan_secrets(12.0, DELTA, n, 4, bits=12.0, shares=(), names=("secret-guess",))[0].ceiling
+            for n in (needed, needed // 2)
+        )
+        assert fewer < share * 12.0 <= enough
+        assert power.seconds[share] == 2.0 * needed
+    (shared,) = plan_secrets(12.0, DELTA, 999, 4, bits=12.0, fresh=False, shares=(0.25, 0.75), names=("secret-guess",))
+    assert shared.needed == {0.25: 1, 0.75: None}  # 12 bits and 95%: ln(0.05 * 4096) = 5.3, whatever the models
+    assert shared.ceiling == pytest.approx(np.log(0.05 * 2**12), abs=0.05)
+
+
+def test_estimators_of_secrets_are_those_that_fit():
+    def names(**options):
+        return {power.estimator for power in plan_secrets(4.0, DELTA, 8, 2, shares=(), **options)}
+
+    assert names(bits=10.0) == {"secret-guess", "exposure-rank"}
+    assert names(prior=0.1) == {"reconstruction"}
+    assert names(bits=10.0, prior=0.1) == {"secret-guess", "exposure-rank", "reconstruction"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"models": 0}, "models, secrets and repetitions >= 1, got 0, 2 and 1"),
+        ({"repetitions": 0}, "models, secrets and repetitions >= 1, got 4, 2 and 0"),
+        ({"bits": None}, "bits of the secrets, or a prior of reconstruction, got neither"),
+        ({"bits": 2000.0}, r"bits in \(0, 1000\], got 2000"),
+        ({"prior": 1.5}, r"prior in \(0, 1\), got 1.5"),
+        ({"names": ("reconstruction",)}, "Estimator 'reconstruction' cannot be used here: it needs a prior"),
+        ({"names": ("dkw",)}, "Estimator 'dkw' cannot be used here"),
+    ],
+)
+def test_bad_plans_of_secrets(changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        plan_secrets(**{"epsilon": 4.0, "delta": DELTA, "models": 4, "secrets": 2, "bits": 10.0, **changes})
 
 
 def test_known_counts():
@@ -109,7 +185,13 @@ def test_the_command(capsys):
     from audit import cli
 
     options = ["plan", "--epsilon", "8", "--delta", "1e-5", "--canaries", "200", "--estimator", "one-run"]
-    for extra, code in (([], 0), (["--json"], 0), (["--models", "3"], 2)):
+    for extra, code in (
+        ([], 0),
+        (["--json"], 0),
+        (["--models", "3"], 2),
+        (["--bits", "3"], 2),
+        (["--secrets", "3"], 2),
+    ):
         with pytest.raises(SystemExit) as stop:
             cli.main([*options, *extra])
         assert stop.value.code == code
@@ -118,3 +200,9 @@ def test_the_command(capsys):
             assert json.loads(out)[0]["ceiling"] == pytest.approx(2.25, abs=0.01)
         elif not extra:
             assert "one-run" in out
+    options = ["plan", "--epsilon", "8", "--delta", "1e-5", "--models", "12", "--secrets", "4", "--bits", "20"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*options, "--json"])
+    assert stop.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {power["estimator"] for power in found} == {"secret-guess", "exposure-rank"}

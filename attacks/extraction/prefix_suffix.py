@@ -59,15 +59,15 @@ class PrefixSuffix(Attack):
         """Mean log-probability of the suffix, and the evidence; see the class.
 
         Raises:
-            InputError: if the view is of no language model, or a record has fewer than two characters.
+            InputError: if the view is of no language model, or a record has fewer than two tokens.
         """
         text = language(view, self.name)
         assert isinstance(canaries.records, TextRecords)
-        short = min(canaries.records.texts, key=len)
-        if len(short) < 2:
-            raise InputError(f"Attack '{self.name}' needs records of two characters or more, got {short!r}.")
         tokens = text.encode(canaries.records.texts)
-        lengths = np.array([len(t) for t in canaries.records.texts])
+        lengths = (tokens != PAD).sum(axis=1)
+        if lengths.min() < 2:
+            short = canaries.records.texts[lengths.argmin()]
+            raise InputError(f"Attack '{self.name}' needs records of two tokens or more, got {short!r}.")
         start = np.minimum(self.prefix, lengths // 2)
         end = np.minimum(lengths, start + self.suffix) if self.suffix else lengths
         log_p = text.token_log_probabilities(tokens)

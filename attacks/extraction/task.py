@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import refuse_without_secrets
-from attacks.view import TextView, View
+from attacks.view import PAD, TextView, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.spaces import Space, transitions
@@ -23,7 +23,7 @@ BLOCK = 1 << 19
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """n secrets with prefixes of one length, values of one length and one space.
+    """n secrets with prefixes of one length in tokens, values of one length and one space.
 
     Attributes:
         columns: int64[n], which canaries they are.
@@ -89,8 +89,9 @@ def tasks(view: View, canaries: CanarySet, attack: str) -> tuple[TextView, list[
     text = language(view, attack)
     refuse_without_secrets(canaries, attack)
     groups: dict[tuple[int, int, str, str], list[int]] = {}
-    for column, s in enumerate(canaries.secrets):
-        groups.setdefault((len(s.prefix), len(s.value), s.alphabet, s.form), []).append(column)
+    lengths = (text.encode([s.prefix for s in canaries.secrets]) != PAD).sum(axis=1).tolist()
+    for column, (s, length) in enumerate(zip(canaries.secrets, lengths, strict=True)):
+        groups.setdefault((length, len(s.value), s.alphabet, s.form), []).append(column)
     return text, [_task(text, canaries, np.array(columns)) for columns in groups.values()]
 
 
@@ -131,11 +132,13 @@ def ask(
 def _task(view: TextView, canaries: CanarySet, columns: NDArray[np.int64]) -> Task:
     secrets = [canaries.secrets[c] for c in columns]
     space = secrets[0].space
-    after = transitions(space, view.alphabet)
+    letters = view.letters(space, sorted({(s.prefix, s.suffix) for s in secrets}))
+    after = transitions(space, letters)
+    token = {letter: i + 1 for i, letter in enumerate(letters) if letter}
     return Task(
         columns=columns,
         prefix=view.encode([s.prefix for s in secrets]),
-        value=view.encode([s.value for s in secrets]),
+        value=np.array([[token[character] for character in s.value] for s in secrets]),
         space=space,
         after=after,
         symbols=np.flatnonzero((after >= 0).any(axis=0)),

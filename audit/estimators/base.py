@@ -56,6 +56,10 @@ class Estimator(ABC):
         """The one adjacency that its bounds are for; None for any."""
         return None
 
+    def whole(self, scores: Scores, delta: float, confidence: float, seed: int) -> float | None:
+        """The bound for a whole canary, all its records at once, which holds beside `epsilon`; None without one."""
+        return None
+
     def corrected_for(self, scores: Scores) -> tuple[str, ...]:
         """What this estimator chose on the data, and how that was paid for."""
         return ()
@@ -107,6 +111,7 @@ class Estimator(ABC):
             raise InputError(f"Estimator '{self.name}' cannot be used here: {reason}")
         epsilon = self.epsilon(scores, delta, confidence, seed)
         ceiling = self.epsilon(self.perfect(scores), delta, confidence, seed)
+        whole = self.whole(scores, delta, confidence, seed)
         if not math.isfinite(epsilon):
             raise ArithmeticError(f"Estimator '{self.name}' returned {epsilon}.")
         return Bound(
@@ -120,4 +125,5 @@ class Estimator(ABC):
             ceiling=max(0.0, ceiling),
             parametric=self.parametric,
             samples=self.samples(scores),
+            whole=None if whole is None else max(0.0, whole),
         )

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from attacks.scores import Scores
-from audit.estimators.base import Estimator
-from audit.estimators.group import group_privacy, largest_refuted
+from audit.estimators.from_secrets import FromSecrets, LogP
+from audit.estimators.group import group_privacy
 from audit.estimators.secret_guess import SecretGuess, clusters, success_ceiling
 
 
 @dataclass(frozen=True)
-class ExposureRank(Estimator):
+class ExposureRank(FromSecrets):
     """Epsilon from the exposures of inserted secrets: a weak leak lifts a secret's rank long before it is guessed.
 
     Without the secret in the data its rank among the k values of its space is uniform, so it is t or better with
@@ -43,11 +43,11 @@ class ExposureRank(Estimator):
     def __post_init__(self) -> None:
         SecretGuess(self.bet)
 
-    def epsilon(self, scores: Scores, delta: float, confidence: float, seed: int) -> float:
-        """The largest epsilon at which ranks so high have a p-value of at most 1 - confidence."""
+    def log_p(self, scores: Scores) -> LogP | None:
+        """Of ranks so high."""
         models, columns = np.nonzero(scores.member & (scores.space > 1))
         if not len(models):
-            return 0.0
+            return None
         evidence = scores.evidence.get("exposure_floor", scores.evidence["exposure"])
         bits = np.asarray(evidence, dtype=np.float64)[models, columns]
         kinds, kind = np.unique(
@@ -61,7 +61,7 @@ class ExposureRank(Estimator):
         counts = [max(1, math.ceil(math.log2(k))) for _, k in kinds]
         level = np.ceil(np.log2(kinds[kind, 1]) - bits - 1e-9).clip(0).astype(np.int64)
 
-        def refuted(epsilon: float) -> bool:
+        def log_p(epsilon: float, delta: float) -> float:
             value = np.zeros(len(models))
             for i, ((r, k), count) in enumerate(zip(kinds, counts, strict=True)):
                 group = group_privacy(epsilon, delta, int(r))
@@ -71,9 +71,9 @@ class ExposureRank(Estimator):
                 value[mine] = passed[np.minimum(level[mine], count)]
             gain = np.bincount(cluster, weights=value) / size
             with np.errstate(divide="ignore"):
-                return -float(np.log(1 - bet + bet * gain).sum()) <= math.log(1 - confidence)
+                return min(0.0, -float(np.log(1 - bet + bet * gain).sum()))
 
-        return largest_refuted(refuted)
+        return log_p
 
     def inapplicable(self, scores: Scores) -> str | None:
         """Exposures, and something to guess."""

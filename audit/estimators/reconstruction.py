@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from attacks.scores import Scores
-from audit.estimators.base import Estimator
+from audit.estimators.from_secrets import FromSecrets, LogP
 from audit.estimators.secret_guess import SecretGuess
 from canaries.errors import InputError
 
 
 @dataclass(frozen=True)
-class Reconstruction(Estimator):
+class Reconstruction(FromSecrets):
     """Epsilon from the share of inserted targets that are reconstructed, given what could be done without the model.
 
     Balle, Cherubin, Hayes (2022), Reconstructing Training Data with Informed Adversaries, and Hayes, Mahloujifar, Balle
@@ -47,9 +47,9 @@ class Reconstruction(Estimator):
             raise InputError(f"Expected prior in (0, 1), got {self.prior}.")
         SecretGuess(self.bet)
 
-    def epsilon(self, scores: Scores, delta: float, confidence: float, seed: int) -> float:
-        """The largest epsilon at which so many reconstructions are too many."""
-        return SecretGuess(self.bet).epsilon(self._guesses(scores), delta, confidence, seed)
+    def log_p(self, scores: Scores) -> LogP | None:
+        """Of so many reconstructions."""
+        return SecretGuess(self.bet).log_p(self._guesses(scores))
 
     def inapplicable(self, scores: Scores) -> str | None:
         """Reconstructions, and a prior."""

@@ -14,8 +14,8 @@ from scipy.stats import binom
 
 from attacks.scores import Scores
 from audit.bounds import ADD_OR_REMOVE_ONE, REPLACE_ONE
-from audit.estimators.base import Estimator
-from audit.estimators.group import group_privacy, largest_refuted
+from audit.estimators.from_secrets import FromSecrets, LogP
+from audit.estimators.group import group_privacy
 from canaries.errors import InputError
 
 
@@ -47,7 +47,7 @@ def success_ceiling(epsilon: float, delta: float, k: float, adjacency: str = ADD
 
 
 @dataclass(frozen=True)
-class SecretGuess(Estimator):
+class SecretGuess(FromSecrets):
     """Epsilon from the share of inserted secrets that the attack's one guess gets right.
 
     Needs evidence "guessed", 0 or 1 for each model and canary, and secrets drawn uniformly from `space` > 1 values.
@@ -83,11 +83,11 @@ class SecretGuess(Estimator):
         if not 0 < self.bet <= 1:
             raise InputError(f"Expected bet in (0, 1], got {self.bet}.")
 
-    def epsilon(self, scores: Scores, delta: float, confidence: float, seed: int) -> float:
-        """The largest epsilon at which so many right guesses have a p-value of at most 1 - confidence."""
+    def log_p(self, scores: Scores) -> LogP | None:
+        """Of so many right guesses."""
         models, columns = np.nonzero(scores.member & (scores.space > 1))
         if not len(models):
-            return 0.0
+            return None
         right = np.asarray(scores.evidence["guessed"])[models, columns].astype(np.float64)
         kinds, kind = np.unique(
             np.stack([scores.repetitions, scores.space], axis=1)[columns], axis=0, return_inverse=True
@@ -97,15 +97,15 @@ class SecretGuess(Estimator):
         binomial = len(kinds) == 1 and size.max() == 1
         bet = self.bet if len(size) > 1 else 1.0
 
-        def refuted(epsilon: float) -> bool:
+        def log_p(epsilon: float, delta: float) -> float:
             ceilings = np.array([success_ceiling(*group_privacy(epsilon, delta, int(r)), k) for r, k in kinds])
             if binomial:
-                return float(binom.sf(right.sum() - 1, len(right), ceilings[0])) <= 1 - confidence
+                return float(binom.logsf(right.sum() - 1, len(right), ceilings[0]))
             gain = np.bincount(cluster, weights=right / ceilings[kind.ravel()]) / size
             with np.errstate(divide="ignore"):
-                return -float(np.log(1 - bet + bet * gain).sum()) <= math.log(1 - confidence)
+                return min(0.0, -float(np.log(1 - bet + bet * gain).sum()))
 
-        return largest_refuted(refuted)
+        return log_p
 
     def inapplicable(self, scores: Scores) -> str | None:
         """Guesses, and something to guess."""

@@ -37,10 +37,10 @@ def write_gate_files(result: RunResult, gate: GateResult, policy: str, run: RunD
         policy: the policy's file, or what to call where it is from; SARIF points there, or to run.json.
         run: the run directory.
     """
-    artifact = policy if Path(policy).is_file() else run.path / "run.json"
+    artifact = Path(policy) if Path(policy).is_file() else run.path / "run.json"
     return {
         "json": run.write_json("gate.json", gate_document(result, gate, policy)),
         "junit": run.write_text("gate.junit.xml", junit_xml(result, gate)),
-        "sarif": run.write_json("gate.sarif", sarif_json(result, gate, Path(artifact).as_posix())),
+        "sarif": run.write_json("gate.sarif", sarif_json(result, gate, artifact)),
         "markdown": run.write_text("gate.md", markdown(result, gate, policy)),
     }

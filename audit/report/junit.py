@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from xml.etree import ElementTree
 
 from audit.formatting import lower, p_value, upper
-from audit.gate import GateResult
+from audit.gate import Finding, GateResult
 from audit.results import CellResult, Outcome, RunResult
 
 State = Literal["passed", "failure", "error", "skipped"]
@@ -20,7 +21,7 @@ class Case:
 
     Attributes:
         suite: pipeline and claimed epsilon.
-        name: what was tested.
+        name: what was tested; unlike every other of its suite, once written.
         state: how it went; an error is an answer that could not be had.
         message: with the numbers.
     """
@@ -45,8 +46,9 @@ def junit_xml(result: RunResult, gate: GateResult) -> str:
         cases.append(Case(result.name, "verdict", "error", str(result.verdict)))
     for finding in gate.unclear:
         mark: State = "error" if finding.severity == "error" else "skipped"
-        cases.append(Case(finding.where, f"{finding.rule}, unclear", mark, finding.message))
+        cases.append(Case(finding.where, f"{_named(finding)}, unclear", mark, finding.message))
     cases += [Case("units", unit, "error", text.strip() or "failed") for unit, text in result.failures.items()]
+    cases = list(_distinct(cases))
     root = ElementTree.Element("testsuites", {"name": _clean(f"firedamp {result.name}")} | _counts(cases))
     for suite in dict.fromkeys(case.suite for case in cases):
         mine = [case for case in cases if case.suite == suite]
@@ -85,7 +87,20 @@ def _of_cell(cell: CellResult, gate: GateResult, level: float) -> Iterator[Case]
     for finding in found:
         if finding.rule != "refute_claims":
             text = f"{finding.severity}: {finding.message}"
-            yield Case(suite, finding.rule, "failure" if finding.severity == "error" else "passed", text)
+            yield Case(suite, _named(finding), "failure" if finding.severity == "error" else "passed", text)
+
+
+def _named(finding: Finding) -> str:
+    return f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule
+
+
+def _distinct(cases: list[Case]) -> Iterator[Case]:
+    """The same cases, a name that a suite has already counted: CI systems keep one case of each name."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for case in cases:
+        seen[case.suite, case.name] += 1
+        count = seen[case.suite, case.name]
+        yield case if count == 1 else replace(case, name=f"{case.name} ({count})")
 
 
 def _element(case: Case) -> ElementTree.Element:

@@ -11,10 +11,13 @@ from audit.formatting import MISSING, upper
 from audit.power import Power
 
 
-def power_table(found: Sequence[Power], epsilon: float, counted: str, count: int) -> Table:
-    """One row for each estimator: the ceiling with `count`, and how many are needed for shares of the claim."""
+def power_table(found: Sequence[Power], epsilon: float, counted: str, count: int, each: str = "") -> Table:
+    """One row for each estimator: the ceiling with `count`, and how many are needed for shares of the claim.
+
+    `each` says of the title's models what they hold.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
-    table.title = f"Largest ε that a perfect attack could show with {count} {counted}; {epsilon:g} is claimed"
+    table.title = f"Largest ε that a perfect attack could show with {count} {counted}{each}; {epsilon:g} is claimed"
     table.add_column("estimator", overflow="fold")
     table.add_column(f"{count} {counted}")
     shares = list(found[0].needed) if found else []

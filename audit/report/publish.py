@@ -32,6 +32,7 @@ def bounds_frame(result: RunResult) -> pd.DataFrame:
                 "attack": attack.attack,
                 "estimator": bound.estimator,
                 "epsilon_lower": bound.epsilon,
+                "epsilon_lower_whole_secret": bound.whole,
                 "ceiling": bound.ceiling,
                 "confidence": bound.confidence,
                 "parametric": bound.parametric,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attacks.view import PAD, TextView
+from attacks.vocabulary import Vocabulary
 from canaries.errors import InputError
 
 
@@ -105,12 +106,12 @@ class RecordLoss(nn.Module):
         return records.sum() if self.reduction == "sum" else records.mean()
 
 
-def language_view(models: Sequence[LanguageModel], alphabet: str, chunk: int = 4096) -> TextView:
+def language_view(models: Sequence[LanguageModel], alphabet: str | Vocabulary, chunk: int = 4096) -> TextView:
     """What an adversary may ask of trained language models.
 
     Args:
         models: one for each model of the view; token t >= 1 is `alphabet[t - 1]`.
-        alphabet: one character per token, PAD excluded.
+        alphabet: one character per token, PAD excluded; or a tokeniser.
         chunk: prefixes, or characters of text, that pass through a model at once. Speed and memory only.
     """
 

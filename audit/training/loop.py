@@ -76,6 +76,10 @@ class SequentialTrainer(SweepTrainer):
     ) -> tuple[nn.Module, Any, Any, Loader]:
         """Make them private, or leave them as they are; `expected` is the expected batch size."""
 
+    def outside(self) -> str:
+        """The digest of what the model reads from a file."""
+        return self.model.outside()
+
     def check(self, dataset: Dataset, canaries: CanarySet) -> None:
         """Build the model once, and turn every record into its inputs.
 

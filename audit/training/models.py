@@ -53,6 +53,10 @@ class Architecture(ABC):
     def view(self, modules: Sequence[nn.Module], example: Records) -> View:
         """A view of trained modules with full access."""
 
+    def outside(self) -> str:
+        """A digest of what it depends on beside its fields, such as a file; part of every unit's key."""
+        return ""
+
     def build(self, example: Records, seed: int) -> nn.Module:
         """A module whose initial parameters depend on `seed` alone."""
         with DRAWING, torch.random.fork_rng(devices=[]):

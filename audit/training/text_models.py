@@ -4,43 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, cast
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.view import BYTES, View, encode, in_bytes
+from attacks.view import BYTES, PAD, View, encode
 from audit.training.datasets.texts import ALPHABET
 from audit.training.language import LanguageModel, NGram, RecordLoss, language_view
 from audit.training.models import Architecture
 from audit.training.sequences import Recurrent, Transformer
+from audit.training.subwords import PREFIX, Subwords, digest, load_subwords
 from canaries.errors import InputError
 from canaries.records import Records, TextRecords
 
 
 @dataclass(frozen=True)
 class CharacterModel(Architecture):
-    """An autoregressive model over characters, or over bytes.
+    """An autoregressive model over characters, bytes or the byte pairs of a tokeniser.
 
     Attributes:
         length: the longest record in tokens, and the divisor of its loss.
         alphabet: one character per token; records may hold no others.
-        tokens: "characters" of the alphabet, or "bytes" of UTF-8, which write any text.
+        tokens: "characters" of the alphabet, "bytes" of UTF-8, which write any text, or "huggingface:PATH", a
+            tokeniser in a tokenizer.json or GGUF file (extra `hf`), which is taken for public.
     """
 
     kind = "text"
     length: int = 40
     alphabet: str = ALPHABET
-    tokens: Literal["characters", "bytes"] = "characters"
+    tokens: str = "characters"
 
     @property
-    def symbols(self) -> str:
-        """One character for each token, PAD excluded."""
+    def symbols(self) -> str | Subwords:
+        """One character for each token, PAD excluded; or the tokeniser."""
+        if self.tokens.startswith(PREFIX):
+            return load_subwords(self.tokens.removeprefix(PREFIX))
         return BYTES if self.tokens == "bytes" else self.alphabet
 
     def __post_init__(self) -> None:
-        if self.tokens not in ("characters", "bytes"):
-            raise InputError(f"Expected tokens 'characters' or 'bytes', got {self.tokens!r}.")
+        if self.tokens not in ("characters", "bytes") and not self.tokens.startswith(PREFIX):
+            raise InputError(f"Expected tokens 'characters', 'bytes' or '{PREFIX}PATH', got {self.tokens!r}.")
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, int) and value < 1:
@@ -56,19 +61,25 @@ class CharacterModel(Architecture):
         """
         if not isinstance(records, TextRecords):
             raise InputError(f"Model '{self.name}' learns from text records, got arrays.")
-        texts = [in_bytes(text) for text in records.texts] if self.tokens == "bytes" else records.texts
-        longest = max(texts, key=len, default="")
-        if len(longest) > self.length:
-            raise InputError(f"Model '{self.name}' reads {self.length} {self.tokens} a record, got {longest!r}.")
-        tokens = torch.from_numpy(encode(records.texts, self.symbols, self.length))
+        symbols = self.symbols
+        rows = encode(records.texts, symbols) if isinstance(symbols, str) else symbols.encode(records.texts)
+        if rows.shape[1] > self.length:
+            longest = records.texts[(rows != PAD).sum(axis=1).argmax()]
+            unit = self.tokens if isinstance(symbols, str) else "tokens"
+            raise InputError(f"Model '{self.name}' reads {self.length} {unit} a record, got {longest!r}.")
+        tokens = torch.from_numpy(np.pad(rows, ((0, 0), (0, self.length - rows.shape[1])), constant_values=PAD))
         return tokens, tokens
+
+    def outside(self) -> str:
+        """The digest of the tokeniser's file."""
+        return digest(self.tokens.removeprefix(PREFIX)) if self.tokens.startswith(PREFIX) else ""
 
     def criterion(self) -> nn.Module:
         """Summed cross-entropy of a record's characters over the fixed length, in nats."""
         return RecordLoss(self.length)
 
     def view(self, modules: Sequence[nn.Module], example: Records) -> View:
-        """A view that answers log-probabilities of characters."""
+        """A view that answers log-probabilities of tokens."""
         del example
         return language_view(cast(Sequence[LanguageModel], modules), self.symbols)
 

@@ -44,6 +44,7 @@ class Reference:
         learning_rate: gentle, so that a canary's gradient stays what it is.
         max_grad_norm: C; not 1, so that forgetting it shows.
         copies: records of the canary, under a claim about one.
+        noisy: false for the positive control: the same trainer, fault and all, without any noise.
     """
 
     name: ClassVar[str] = "right"
@@ -55,6 +56,7 @@ class Reference:
     learning_rate: float = 0.02
     max_grad_norm: float = 4.0
     copies: int = 1
+    noisy: bool = True
 
     @property
     def claimed_steps(self) -> int:
@@ -123,12 +125,13 @@ class Reference:
         theta = start = initial_parameters(seed=0).expand(models, -1)
         present = torch.ones(models, records)
         present[:, -self.copies :] = inserted.float().unsqueeze(1)
-        products, known, norms = (torch.empty(models, self.steps, dtype=torch.float64) for _ in range(3))
+        watched = len(world.canaries)
+        products, known, norms = (torch.empty(models, self.steps, watched, dtype=torch.float64) for _ in range(3))
         expected = self.sample_rate * (records - self.copies)
         for step in range(self.steps):
             batch = self.sample(models, records, step, rng) * present
             g = self.planted_gradients(world, theta, x, y, batch)
-            noise = self.noise(theta.shape, step, rng)
+            noise = self.noise(theta.shape, step, rng) if self.noisy else torch.zeros(theta.shape)
             update = self.privatised(g, batch, y, noise) / self.divisor(batch, present)
             before, theta = theta, theta - self.learning_rate * update
             others = batch.clone()
@@ -139,9 +142,10 @@ class Reference:
             else:
                 towards = Reference.clip(self, g[:, -1:], y[-1:])[:, 0]
                 base = torch.bmm(others.unsqueeze(1), Reference.clip(self, theirs, y))[:, 0]
-            products[:, step] = (expected * update * towards).sum(1)
-            known[:, step] = (base * towards).sum(1)
-            norms[:, step] = towards.norm(dim=1)
+            along = torch.stack([towards, world.never(theta, self.max_grad_norm)], 1)
+            products[:, step] = (along @ (expected * update).unsqueeze(2))[..., 0]
+            known[:, step] = (along @ base.unsqueeze(2))[..., 0]
+            norms[:, step] = along.norm(dim=2)
         return Run(start, theta, products, known, norms)
 
     def gradients(self, theta: Tensor, x: Tensor, y: Tensor, batch: Tensor) -> Tensor:
@@ -170,7 +174,7 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Trained models: parameters [models, size], and what `GradientRecord` holds, [models, steps]."""
+    """Trained models: parameters [models, size], and what `GradientRecord` holds, [models, steps, canaries]."""
 
     initial: Tensor
     theta: Tensor
@@ -186,14 +190,14 @@ class Run:
         """All that an adversary may ask, up to the gradient record, in which the claim stands as it is claimed."""
         record = GradientRecord(
             ids=world.canaries.ids,
-            products=self.products.numpy()[:, :, None],
-            known=self.known.numpy()[:, :, None],
-            norms=self.norms.numpy()[:, :, None],
+            products=self.products.numpy(),
+            known=self.known.numpy(),
+            norms=self.norms.numpy(),
             sample_rate=np.full(trainer.steps, trainer.claimed_rate),
-            noise_multiplier=trainer.noise_multiplier,
+            noise_multiplier=trainer.noise_multiplier if trainer.noisy else 0.0,
             max_grad_norm=trainer.max_grad_norm,
         )
-        moved = self.products.sum(1, keepdim=True).numpy() * trainer.learning_rate
+        moved = self.products.sum(1).numpy() * trainer.learning_rate
         box = WhiteBox(self.theta.numpy(), self.initial.numpy(), lambda _: moved, record=record)
         return ArrayView(self.probabilities, len(self.theta)).opened(box)
 

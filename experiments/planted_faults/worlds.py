@@ -46,15 +46,17 @@ class World:
 
     @cached_property
     def canaries(self) -> CanarySet:
-        """The canary, for attacks."""
-        x, y = _canary()
-        return CanarySet(
-            self.name,
-            (self.name,),
-            ArrayRecords(x.numpy(), y.numpy(), CLASSES),
-            np.ones(1, dtype=np.int64),
-            np.zeros(1, dtype=bool),
-        )
+        """The canary, for attacks; and, as negative control, one that is never inserted."""
+        (x, y), (other, label) = _canary(), _never()
+        records = ArrayRecords(torch.cat([x, other]).numpy(), torch.cat([y, label]).numpy(), CLASSES)
+        ids = (self.name, f"{self.name}, never inserted")
+        return CanarySet(self.name, ids, records, np.ones(2, dtype=np.int64), np.array([False, True]))
+
+    def never(self, theta: Tensor, norm: float) -> Tensor:
+        """[models, size]: the gradient, clipped, of what is never inserted: the bias of its class alone."""
+        towards = torch.zeros_like(theta)
+        towards[:, theta.shape[1] - CLASSES + int(_never()[1])] = norm
+        return towards
 
     def records(self, copies: int) -> tuple[Tensor, Tensor]:
         """x[RECORDS + copies, features] and y: the others, then the canary."""
@@ -90,6 +92,13 @@ def _one_of_each_layer(size: int) -> list[int]:
 def _digits() -> tuple[Tensor, Tensor]:
     x, y = load_digits(return_X_y=True)
     return torch.from_numpy(x[:RECORDS] / 16).float(), torch.from_numpy(y[:RECORDS]).long()
+
+
+@lru_cache
+def _never() -> tuple[Tensor, Tensor]:
+    x = torch.zeros(1, FEATURES)
+    x[0, 44] = 300.0
+    return x, torch.tensor([7])
 
 
 @lru_cache

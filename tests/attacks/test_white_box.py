@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from attacks.gradient import Gradient
+from attacks.gradient_epochs import GradientEpochs
 from attacks.gradient_llr import GradientLLR, step_ratios
+from attacks.gradient_spread import GradientSpread
 from attacks.iterates import Iterates
 from attacks.record import GradientRecord
 from attacks.view import Access, AccessError, ArrayView, WhiteBox
@@ -57,6 +59,49 @@ def test_without_claimed_noise_the_ratio_is_finite():
     assert np.isfinite(found).all()
     assert found[0, 0, 0] > 10
     assert found[0, 1, 0] == pytest.approx(math.log(0.5))
+
+
+ONE = Dirac().make(Dataset("d", SOME, SOME, SOME), 1, RNG)
+
+
+def alone(products, sigma=1.0):
+    """A view of one model whose record holds these products of one canary at the clipping norm."""
+    shape = (1, len(products), 1)
+    kept = np.asarray(products, dtype=np.float64).reshape(shape)
+    rates = np.full(len(products), 0.3)
+    whole = GradientRecord(ONE.ids, kept, np.zeros(shape), np.ones(shape), rates, sigma, 1.0)
+    view = ArrayView(lambda x: np.full((1, len(x), 2), 0.5), 1)
+    return view.opened(WhiteBox(np.ones((1, 5)), None, lambda records: np.ones((1, len(records))), {}, whole))
+
+
+@given(st.lists(st.floats(-3, 4), min_size=6, max_size=6), st.floats(0.5, 3), st.sampled_from([2, 3, 4]), st.booleans())
+def test_epochs_are_mixtures_of_scipy_s_densities(products, sigma, batches, known):
+    """The density of each place that the canary may have, averaged in each epoch; or that of the known place."""
+    epochs = len(products) // batches
+    seen = np.array(products[: epochs * batches]).reshape(epochs, batches)
+    at = np.eye(batches)[:, None] * np.ones((1, epochs, 1))  # [place, epoch, batch]
+    ratio = (norm.logpdf(seen, at, sigma) - norm.logpdf(seen, 0, sigma)).sum(axis=2)  # [place, epoch]
+    expected = ratio[1].sum() if known else np.log(np.exp(ratio).mean(axis=0)).sum()
+    found = GradientEpochs(batches, 1 if known else None).observe(alone(products, sigma), ONE, 0).score.item()
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_epochs_refuse_what_is_no_epoch():
+    with pytest.raises(InputError, match="batches >= 2 in an epoch, got 1"):
+        GradientEpochs(1)
+    with pytest.raises(InputError, match="place in 0 to 3, got 4"):
+        GradientEpochs(4, 4)
+    with pytest.raises(InputError, match="at least one epoch of 7 steps in the gradient record, got 6"):
+        GradientEpochs(7).observe(alone([0.0] * 6), ONE, 0)
+
+
+def test_noise_that_never_changes_cancels_in_the_spread():
+    batches = np.array([1.0, 0, 0, 1, 0, 0])
+    inside, outside = (
+        GradientSpread().observe(alone(5.0 + share), ONE, 0).score.item() for share in (batches, 0 * batches)
+    )
+    assert outside == pytest.approx(0)
+    assert inside == pytest.approx(batches.std())
 
 
 def test_what_is_known_is_subtracted():
@@ -158,6 +203,8 @@ def test_a_view_answers_what_its_access_grants_and_nothing_more():
     [
         (Gradient(), white()),
         (GradientLLR(), white(checkpoints=False)),
+        (GradientSpread(), white()),
+        (GradientEpochs(2), white()),
         (Iterates(), white(full_record(), checkpoints=False)),
         (Weights(), ArrayView(lambda x: np.full((2, len(x), 2), 0.5), 2)),
     ],

@@ -9,7 +9,9 @@ from attacks.confidence import Confidence, Entropy, Margin, ModifiedEntropy
 from attacks.cross_model import CrossModel, held_out, leave_one_out
 from attacks.extraction import BestFirst, Decoding, Extraction, PrefixSuffix, Sampling, SecretMembership
 from attacks.gradient import Gradient
+from attacks.gradient_epochs import GradientEpochs
 from attacks.gradient_llr import GradientLLR
+from attacks.gradient_spread import GradientSpread
 from attacks.iterates import Iterates
 from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
 from attacks.lira import LiRA, LiRAOffline
@@ -41,7 +43,8 @@ TABLE = [
     (Extraction(), "text"),
     (Iterates(), "array"),
     (Iterates(), "text"),
-    *((attack, kind) for attack in (Gradient(), GradientLLR(), Weights()) for kind in ("array", "text", "gradient")),
+    *((a, kind) for a in (Gradient(), GradientLLR(), Weights()) for kind in ("array", "text", "gradient")),
+    *((a, kind) for a in (GradientSpread(), GradientEpochs(3)) for kind in ("array", "text", "gradient")),
     (Confidence(), "array"),
     (Confidence(), "text"),
     (Margin(), "array"),

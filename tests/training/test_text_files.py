@@ -108,5 +108,5 @@ def test_bytes_write_any_text() -> None:
     assert in_bytes("é") == "Ã©"
     with pytest.raises(InputError, match="reads 5 bytes a record"):
         CharacterNGram(length=5, tokens="bytes").tensors(TextRecords(texts))
-    with pytest.raises(InputError, match="tokens 'characters' or 'bytes'"):
+    with pytest.raises(InputError, match="tokens 'characters', 'bytes' or"):
         CharacterNGram(tokens="words")  # type: ignore[arg-type]

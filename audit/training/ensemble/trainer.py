@@ -121,8 +121,8 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         return self.model.view(self.modules(dataset, parameters), dataset.train)
 
     def outside(self) -> str:
-        """The digest of given initial parameters."""
-        return self.initial_digest()
+        """The digest of given initial parameters, and of what the model reads from a file."""
+        return self.initial_digest() + self.model.outside()
 
     def train(
         self,

@@ -1,0 +1,149 @@
+"""Tokenisers of Hugging Face's `tokenizers`, from a file that is there already: the extra `hf`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.view import PAD
+from canaries.errors import InputError
+from canaries.spaces import Space
+
+PREFIX = "huggingface:"
+"""What stands before the path in a model's field `tokens`."""
+
+
+class Subwords:
+    """Byte-pair tokens (Sennrich, Haddow, Birch 2016); token t >= 1 is the tokeniser's id t - 1. No special tokens.
+
+    Args:
+        tokenizer: a `tokenizers.Tokenizer` whose model is BPE.
+        source: what messages call it.
+
+    Raises:
+        InputError: for another model.
+    """
+
+    def __init__(self, tokenizer: Any, source: str) -> None:
+        kind = type(tokenizer.model).__name__
+        if kind != "BPE":
+            raise InputError(f"Expected a byte-pair tokeniser (BPE) in {source}, got {kind}.")
+        self.tokenizer = tokenizer
+        self.source = source
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+
+    def __len__(self) -> int:
+        return int(self.tokenizer.get_vocab_size())
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of one text, PAD excluded, from 1."""
+        return [i + 1 for i in self.tokenizer.encode(text, add_special_tokens=False).ids]
+
+    def encode(self, texts: Sequence[str], length: int | None = None) -> NDArray[np.int64]:
+        """int64[n, length]: tokens, PAD behind the shorter texts; longer texts are cut to `length`."""
+        rows = [self.ids(text) for text in texts]
+        width = max(map(len, rows), default=0) if length is None else length
+        tokens = np.full((len(rows), width), PAD, dtype=np.int64)
+        for out, row in zip(tokens, rows, strict=True):
+            out[: len(row)] = row[:width]
+        return tokens
+
+    def letters(self, space: Space, contexts: Sequence[tuple[str, str]]) -> list[str]:
+        """As `attacks.vocabulary.Vocabulary`; a space is refused unless no value can be spelt with fewer tokens.
+
+        Each character has to be a token of its own between any of the contexts, and no two characters that may follow
+        each other may be a token together: byte pairs merge neighbours first, so then nothing inside a value merges.
+
+        Raises:
+            InputError: where that is not so.
+        """
+        token: dict[str, int] = {}
+        ends = [moves for moves in space.moves if any(not space.moves[after] for _, after in moves)]
+        for before, after in contexts:
+            head = self.ids(before)
+            for character in {c for c, _ in space.moves[0]}:
+                self._learn(token, character, self.ids(before + character), head, before)
+            for character in {c for moves in ends for c, _ in moves}:
+                tail = self.ids(before + character + after)
+                self._learn(token, character, tail[: len(head) + 1], head, before)
+        for character in space.alphabet:  # of those that only stand inside
+            if character not in token:
+                first, head = space.moves[0][0][0], self.ids(contexts[0][0] + space.moves[0][0][0])
+                self._learn(token, character, self.ids(contexts[0][0] + first + character), head, first)
+        if len(set(token.values())) < len(token):
+            raise InputError(f"{self._refusal} two characters of {space.alphabet!r} are one token.")
+        for moves in space.moves:
+            for one, state in moves:
+                for other, _ in space.moves[state]:
+                    pair = self._piece(token[one]) + self._piece(token[other])
+                    if self.tokenizer.token_to_id(pair) is not None:
+                        raise InputError(f"{self._refusal} {one + other!r} may be one token.")
+        letters = [""] * len(self)
+        for character, number in token.items():
+            letters[number - 1] = character
+        return letters
+
+    def _learn(self, token: dict[str, int], character: str, found: list[int], head: list[int], before: str) -> None:
+        if len(found) != len(head) + 1 or found[:-1] != head or token.setdefault(character, found[-1]) != found[-1]:
+            raise InputError(f"{self._refusal} {character!r} is not a token of its own after {before!r}.")
+
+    def _piece(self, token: int) -> str:
+        return str(self.tokenizer.id_to_token(token - 1))
+
+    @property
+    def _refusal(self) -> str:
+        return (
+            f"Secrets are searched token by token: each of their characters has to be one token, but in {self.source}"
+        )
+
+
+@lru_cache(maxsize=8)
+def load_subwords(path: str) -> Subwords:
+    """The tokeniser in a tokenizer.json file, a folder that holds one, or a GGUF file; nothing is downloaded.
+
+    Raises:
+        InputError: where a package or the file is missing, or the file holds no byte-pair tokeniser.
+    """
+    if importlib.util.find_spec("tokenizers") is None:
+        raise InputError("Hugging Face tokenisers need the package tokenizers; install it with: firedamp[hf].")
+    file = _file(path)
+    if file.suffix.lower() == ".gguf":
+        if importlib.util.find_spec("gguf") is None or importlib.util.find_spec("transformers") is None:
+            raise InputError("A tokeniser in a GGUF file needs transformers and gguf; install them with: firedamp[hf].")
+        from transformers import AutoTokenizer
+
+        found = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+        return Subwords(found.backend_tokenizer, file.name)
+    from tokenizers import Tokenizer
+
+    try:
+        return Subwords(Tokenizer.from_file(str(file)), file.name)
+    except InputError:
+        raise
+    except Exception as error:  # The package raises Exception itself.
+        raise InputError(f"Cannot read a tokeniser from {file}: {error}.") from None
+
+
+def digest(path: str) -> str:
+    """SHA-256 of the tokeniser's file, for the key of what was trained with it.
+
+    Raises:
+        InputError: where there is no such file.
+    """
+    return hashlib.sha256(_file(path).read_bytes()).hexdigest()
+
+
+def _file(path: str) -> Path:
+    file = Path(path)
+    file = file / "tokenizer.json" if file.is_dir() else file
+    if not file.is_file():
+        raise InputError(f"No such file: {file}. Give tokens = '{PREFIX}PATH' with a tokenizer.json or a GGUF file.")
+    return file
