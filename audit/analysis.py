@@ -194,6 +194,7 @@ def _attack(
         extraction=extraction(scores, run.seed, cell.claim),
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
+        visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from attacks.base import Attack
-from attacks.cross_model import CrossModel
+from attacks.cross_model import LEAST_MODELS, CrossModel
 from attacks.view import WHITE_BOX, Access
 from audit import registry
 from audit.estimators.base import Estimator
@@ -162,6 +162,11 @@ class AuditPlan(Table):
                 raise InputError(
                     f"attack '{attack.name}' needs access to {attack.access}, which trainer '{self.trainer.name}' does "
                     f"not give; 'ensemble' does with {RELEASED_BY[attack.access]}."
+                )
+            if isinstance(attack, CrossModel) and self.models < LEAST_MODELS:
+                raise InputError(
+                    f"attack '{attack.name}' compares each model with others, so models must be at least "
+                    f"{LEAST_MODELS}, got {self.models}."
                 )
             if self.canaries.sets > 1 and isinstance(attack, CrossModel):
                 raise InputError(

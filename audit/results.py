@@ -125,6 +125,8 @@ class AttackResult:
         claim_test: the cell's claim held against these scores, its p-value adjusted for all such tests and all bounds
             of the run; None for a control or where no test fits.
         could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
+        visible: whether a perfect attack's scores of as many models and canaries would have a `seen_p` that is small
+            enough for a positive control.
         tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
         risks: the records most at risk, the worst first; empty with few models, or where whole models were randomised.
     """
@@ -141,6 +143,7 @@ class AttackResult:
     extraction: tuple[Extraction, ...] = ()
     claim_test: ClaimTest | None = None
     could_refute: bool = False
+    visible: bool = True
     tpr_at: Mapping[float, Interval] = field(default_factory=dict)
     risks: tuple[RecordRisk, ...] = ()
 

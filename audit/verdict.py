@@ -24,11 +24,13 @@ class Controls:
         seen: the attacks that saw the canaries without noise (positive control); None where there was no such run.
         alarms: the attacks that saw canaries which were never inserted (negative control).
         level: the p-value below which a negative control counts as seen; a positive one is seen below CONTROL_ALARM.
+        telling: whether a perfect attack would have seen the canaries without noise, with as many models.
     """
 
     seen: frozenset[str] | None
     alarms: frozenset[str]
     level: float
+    telling: bool = True
 
 
 def read_controls(
@@ -37,7 +39,7 @@ def read_controls(
     """Controls from the attacks on models without noise, and from every attack's never-inserted canaries."""
     seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < CONTROL_ALARM)
     alarms = frozenset(a.attack for a in all_attacks if a.reference_p is not None and a.reference_p < level)
-    return Controls(seen, alarms, level)
+    return Controls(seen, alarms, level, positive is None or any(a.visible for a in positive))
 
 
 def judge(
@@ -89,6 +91,12 @@ def judge(
     if gaps or controls.seen is None:
         return verdict(Outcome.INCONCLUSIVE, f"Epsilon is at least {shown(lower)}. {gaps[0]}")
     able = [attack for attack in attacks if attack.attack in controls.seen and attack.bounds]
+    if not able and not controls.telling:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            "There were too few models and canaries to tell whether an attack sees the canaries without noise "
+            "(positive control): not even a perfect one would have been seen to.",
+        )
     if not able:
         return verdict(Outcome.INCONCLUSIVE, "No attack saw the canaries even without noise (positive control).")
     power = max((bound.ceiling for attack in able for bound in attack.bounds if not bound.parametric), default=0.0)

@@ -286,8 +286,17 @@ def test_what_does_not_go_together(path, value, sentence):
     assert refusal(changed(path, value)) == sentence
 
 
+def test_attacks_that_compare_models_need_four_of_them():
+    table = changed("audits.0.attacks", ["loss", "lira"])
+    table["audits"][0]["models"] = 3
+    assert refusal(table) == (
+        "audits.0: attack 'lira' compares each model with others, so models must be at least 4, got 3."
+    )
+
+
 def test_attacks_that_compare_models_need_the_same_canaries_in_all_of_them():
     table = changed("audits.0.attacks", ["loss", "lira"])
+    table["audits"][0]["models"] = 4
     parse(table)
     table["audits"][0]["canaries"]["sets"] = 2
     assert refusal(table) == (
