@@ -18,8 +18,8 @@ from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
 
-OMITTED = {"omitted where default": True}
-"""Marks a field that is no part of a plug-in's identity where it has its default."""
+OMITTED = "omitted where default"
+"""Key of a field's metadata: at its default it is no part of a plug-in's identity, nor of any unit's key."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Attack(ABC):
         needs_secrets: whether it can score nothing but canaries with secrets.
     """
 
-    label: str = field(default="", kw_only=True, metadata=OMITTED)
+    label: str = field(default="", kw_only=True, metadata={OMITTED: True})
 
     name: ClassVar[str]
     access: ClassVar[Access]

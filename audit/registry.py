@@ -21,6 +21,7 @@ from typing import Any, cast, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from attacks.base import OMITTED
 from canaries.errors import InputError
 
 
@@ -225,7 +226,7 @@ def _concrete(base: type[Any]) -> list[type[Any]]:
 
 def _left_out(plugin: Any, field: dataclasses.Field[Any]) -> bool:
     """Whether a field is at its default and marked as no part of the identity then."""
-    return bool(field.metadata.get("omitted where default")) and getattr(plugin, field.name) == field.default
+    return bool(field.metadata.get(OMITTED)) and getattr(plugin, field.name) == field.default
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

@@ -112,7 +112,7 @@ class AttackResult:
     """One attack on the models of one cell.
 
     Attributes:
-        attack: its name.
+        attack: its label, or its name.
         family: "membership", "label-only", "extraction" or "white-box".
         access: what it was granted.
         queries: records that it sent to each model.

