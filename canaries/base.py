@@ -140,8 +140,12 @@ class CanaryDesign(ABC):
 
     @property
     def needs_initial_model(self) -> bool:
-        """Whether labels are to be the least likely ones under the model that training starts from."""
+        """Whether the model that training starts from decides labels, and what else `settle` says."""
         return False
+
+    def settle(self, initial: InitialModel, records: ArrayRecords) -> ArrayRecords:
+        """The crafted records as the initial model decides them: each with its least likely label."""
+        return least_likely_under(initial, records)
 
     def copies(self, count: int) -> NDArray[np.int64]:
         """int64[count]: how often each canary is inserted when its coin says so."""
@@ -185,7 +189,7 @@ class CanaryDesign(ABC):
                     "'pretrained' or 'given'."
                 )
             assert isinstance(records, ArrayRecords)
-            records = least_likely_under(initial, records)
+            records = self.settle(initial, records)
         reference = np.arange(count + references) >= count
         ids = tuple(
             f"{self.name}-{'reference-' if ref else ''}{i if not ref else i - count:04d}"

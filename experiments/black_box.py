@@ -48,11 +48,16 @@ CHUNK = 100
 
 DESIGNS: dict[str, CanaryDesign] = {
     "worst": HotPixel(value=10.0, label="least-likely"),
+    "pixel": HotPixel(value=10.0, pixel="least-likely", label="least-likely"),
     "scratch": HotPixel(value=10.0, label="least-likely"),
     "natural": Natural(),
     "mislabelled": Mislabelled(),
 }
-INITIAL: dict[str, Literal["fresh", "shared", "pretrained"]] = {"worst": "pretrained", "scratch": "shared"}
+INITIAL: dict[str, Literal["fresh", "shared", "pretrained"]] = {
+    "worst": "pretrained",
+    "pixel": "pretrained",
+    "scratch": "shared",
+}
 MODELS: dict[str, Architecture] = {"mlp": MLP((32,)), "softmax": Softmax()}
 
 
@@ -63,7 +68,8 @@ class Setting:
     Attributes:
         data: "digits", "mnist" or "fashion".
         epsilon: claimed, at delta 1e-5.
-        case: "worst"; "scratch", the same from random parameters that all models share; or the average case's
+        case: "worst"; "pixel", the same with the pixel of the surest least likely label hot in place of a dark one;
+            "scratch", the worst from random parameters that all models share; or the average case's
             "natural" or "mislabelled", each model from random parameters of its own.
         model: "mlp" (one hidden layer of 32) or "softmax".
         steps, learning_rate, max_grad_norm: of full-batch DP-SGD.
@@ -128,6 +134,9 @@ def _wanted() -> Iterator[Setting]:
     yield from (Setting("mnist", epsilon, repeat=repeat, models=100) for repeat in repeats[1:] for epsilon in epsilons)
     yield from (Setting("mnist", 10.0, case, models=100) for case in average)
     yield from (replace(softmax, epsilon=epsilon, repeat=repeat) for repeat in repeats[1:] for epsilon in (10.0, 4.0))
+    for data in ("mnist", "digits", "fashion"):
+        for repeat in repeats:
+            yield from (Setting(data, epsilon, "pixel", repeat=repeat) for epsilon in epsilons)
     yield Setting("digits", 10.0, steps=100, learning_rate=1.0, models=100)
     yield from (Setting("mnist", 10.0, learning_rate=rate, models=100) for rate in (5.0, 10.0, 20.0))
     for repeat in repeats:

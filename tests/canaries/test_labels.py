@@ -57,7 +57,23 @@ def test_a_hot_pixel_is_the_smallest_feature_of_the_data():
     np.testing.assert_array_equal(records.x, wanted)
 
 
+def test_a_hot_pixel_can_be_where_its_least_likely_label_is_least_likely(monkeypatch):
+    design = HotPixel(value=3.0, pixel="least-likely", label="least-likely")
+    made = design.make(DATA, 7, np.random.default_rng(0), initial=initial)
+    alone = ArrayRecords(3.0 * np.eye(6).reshape(6, 1, 2, 3), np.zeros(6, dtype=int), 4)
+    ranked = sorted(range(6), key=lambda feature: initial(alone)[feature].min())
+    assert made.records.x.reshape(7, 6).argmax(axis=1).tolist() == [*ranked, ranked[0]]
+    np.testing.assert_array_equal(made.records.x.reshape(7, 6).sum(axis=1), np.full(7, 3.0))
+    np.testing.assert_array_equal(made.records.y, initial(made.records).argmin(axis=1))
+    monkeypatch.setattr("canaries.hot_pixel.PORTION", 15)  # Two records at a time.
+    assert design.make(DATA, 7, np.random.default_rng(0), initial=initial).digest() == made.digest()
+
+
 def test_bad_hot_pixels():
+    with pytest.raises(InputError, match="'darkest' or 'least-likely' for hot-pixel canaries, got 'brightest'"):
+        HotPixel(pixel="brightest", label="least-likely")
+    with pytest.raises(InputError, match="need label = 'least-likely', got 3"):
+        HotPixel(pixel="least-likely", label=3)
     for value in (0.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="finite value other than 0"):
             HotPixel(value=value)
