@@ -91,6 +91,14 @@ def test_an_attack_that_saw_nothing_without_noise_proves_nothing_by_its_silence(
     assert "No attack saw the canaries even without noise" in verdict.reason
 
 
+def test_too_few_models_for_any_attack_to_be_seen_are_called_so():
+    few = [dataclasses.replace(attack(name=name), visible=False) for name in ("loss", "other")]
+    reason = judged(attack(bound()), controls=read_controls(few, few, 1e-3)).reason
+    assert reason.startswith("There were too few models and canaries to tell whether an attack sees the canaries")
+    enough = [*few, attack(name="loss")]
+    assert read_controls(enough, enough, 1e-3).telling
+
+
 def test_the_attack_that_saw_must_have_the_power():
     controls = Controls(frozenset({"weak"}), frozenset(), 1e-3)
     verdict = judged(attack(bound(0.1, 9.0)), attack(bound(0.1, 0.9), name="weak"), controls=controls)
@@ -136,6 +144,47 @@ def test_what_outweighs_what(alarm, above, missing, uncontrolled, weak):
     assert expected[1] in verdict.reason
     assert verdict.alarmed is alarm
     assert "\n" not in verdict.reason
+
+
+FACTS = (
+    *("alarm", "bound above", "test rejects", "models missing", "no references", "no control", "control unseen"),
+    *("too little power", "perfect attack could refute"),
+)
+
+
+def by_the_book(facts):
+    """The verdict as docs/gate.md words it, row by row: what comes first wins."""
+    if "alarm" in facts:
+        return Outcome.INCONCLUSIVE
+    if facts & {"bound above", "test rejects"}:
+        return Outcome.REFUTED
+    if facts & {"models missing", "no references", "no control", "control unseen"}:
+        return Outcome.INCONCLUSIVE
+    if "too little power" in facts and "perfect attack could refute" not in facts:
+        return Outcome.INCONCLUSIVE
+    return Outcome.NOT_REFUTED
+
+
+def test_every_combination_of_facts_is_judged_by_the_book():
+    for present in itertools.product([False, True], repeat=len(FACTS)):
+        facts = {fact for fact, there in zip(FACTS, present, strict=True) if there}
+        found = attack(
+            bound(4.5 if "bound above" in facts else 0.5, 0.9 if "too little power" in facts else 5.0),
+            reference_p=None if "no references" in facts else 0.5,
+            p_value=0.01 if "test rejects" in facts else 0.5,
+        )
+        found = dataclasses.replace(found, could_refute="perfect attack could refute" in facts)
+        seen = frozenset() if "control unseen" in facts else frozenset({"loss"})
+        controls = Controls(
+            None if "no control" in facts else seen, frozenset({"loss"} if "alarm" in facts else ()), 1e-3
+        )
+        verdict = judged(
+            found, controls=controls, done=6 if "models missing" in facts else 8, level=0.05, needs_references=True
+        )
+        assert verdict.outcome is by_the_book(facts), facts
+        assert verdict.alarmed == ("alarm" in facts)
+        assert len(verdict.gaps) == len(facts & {"models missing", "no references", "no control"})
+        assert any(character.isdigit() for character in verdict.reason) or "control" in verdict.reason
 
 
 def test_no_attack_at_all_is_inconclusive():
