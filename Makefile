@@ -2,7 +2,8 @@
 # make test   the tests
 # make check  linters and strict types
 # make bench  examples per second of the ensemble engine, Opacus and plain SGD, runs/bench/engine.csv
-# make faults  which planted faults does the gate catch? then 200 audits of the right trainer; writes runs/faults
+# make faults  which planted faults does the gate catch? then 200 audits of the right trainer; writes runs/faults, docs/results
+# make implementations  audits of Opacus and diffprivlib, in an environment of their own; writes runs/implementations
 # make coverage  is every bound true, and how tight? minutes; writes runs/coverage
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo faults figures test check bench coverage clean
+.PHONY: demo faults implementations figures test check bench coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/firedamp sweep experiments/digits.toml --out runs/digits
@@ -37,10 +38,22 @@ bench: $(INSTALLED)
 	$(BIN)/python -W ignore experiments/bench_engine.py
 
 faults: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.faults --out runs/faults --jobs -1
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.faults --out runs/faults --docs docs/results --jobs -1
+
+IMPLEMENTATIONS := .venv-implementations
+
+implementations: $(IMPLEMENTATIONS)/.installed
+	OMP_NUM_THREADS=1 $(IMPLEMENTATIONS)/bin/python -W ignore -m experiments.implementations --out runs/implementations
+
+# diffprivlib 0.6.6 does not run beside the scikit-learn that the project is tested with.
+$(IMPLEMENTATIONS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(IMPLEMENTATIONS)
+	grep -v '^scikit-learn==' constraints.txt > $(IMPLEMENTATIONS)/constraints.txt
+	$(IMPLEMENTATIONS)/bin/pip install --quiet --disable-pip-version-check --constraint $(IMPLEMENTATIONS)/constraints.txt --editable '.[diffprivlib]'
+	touch $@
 
 coverage: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage --out runs/coverage --docs docs --jobs -1
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) $(IMPLEMENTATIONS) runs build *.egg-info

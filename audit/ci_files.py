@@ -182,6 +182,7 @@ def write_ci_files(
         source = f"firedamp=={importlib.metadata.version('firedamp')}"
     if set(source) & set("'\"`$\\*?{}\n"):
         raise InputError(f"Expected a source without quotes or what else a shell takes apart, got '{source}'.")
+    source = source.replace(" @ ", "@")  # the shell takes words apart, and pip needs no blanks there
     wanted = [(root / path, text) for kind, (path, text) in FILES.items() if provider in (kind, "both")]
     for path, _ in wanted:
         if path.exists():

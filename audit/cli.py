@@ -42,7 +42,9 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Every random draw deri
 @app.command()
 def sweep(
     config: Annotated[Path, typer.Argument(help="The experiment, a TOML file.", metavar="CONFIG")],
-    out: Annotated[Path | None, typer.Option("--out", help="Run directory; by default runs/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run directory; by default runs/NAME, or runs/NAME-sequential.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: audits.digits.models=4.")
     ] = None,
@@ -73,7 +75,7 @@ def sweep(
     from audit.training.speed import Speed
 
     experiment = load(config, overrides or ())
-    folder = out or Path("runs") / experiment.name
+    folder = out or Path("runs") / (f"{experiment.name}-sequential" if sequential else experiment.name)
     console = Console(stderr=True)
     told: list[str] = []
     try:

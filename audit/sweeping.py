@@ -103,13 +103,18 @@ def sweep(
             is a look of its own after all others, a plain sweep too. None: no look, where none was taken before.
 
     Raises:
-        InputError: where the experiment does not fit its data.
+        InputError: where the experiment does not fit its data; or for a look at a run that a plain sweep began.
         KeyboardInterrupt: on Ctrl-C; what is finished stays.
     """
     progress = progress or Silent()
     _check_backend(backend, jobs)
     speed = speed or Speed()
     run, chosen = RunDirectory(out), dict[str, Any]()
+    if look is not None and run.exists() and not _taken(run):
+        raise InputError(
+            f"'{out}' holds a sweep of a fixed number of models, whose verdict may rest on the whole error; to look at "
+            "it again and again would spend that twice. Name another directory."
+        )
     if tried := candidates(experiment, progress.announce):
         pilots = RunDirectory(Path(out) / "pilots")
         _train(tuple(candidate.work for candidate in tried), pilots, jobs, backend, progress, speed)
@@ -137,11 +142,15 @@ def sweep(
 
 def _looks(run: RunDirectory, experiment: Experiment, look: int | None) -> list[str]:
     """What was looked at in this directory, in order, this experiment included; empty where nobody looks twice."""
-    earlier = run.manifest() if run.exists() else {}
-    taken: list[str] = earlier.get("looks") or [""] * (earlier.get("look") or 0)
+    taken = _taken(run)
     if (look is None and not taken) or _identity(experiment) in taken:
         return taken
     return [*taken, *[""] * ((look or 1) - 1 - len(taken)), _identity(experiment)]
+
+
+def _taken(run: RunDirectory) -> list[str]:
+    earlier = run.manifest() if run.exists() else {}
+    return list(earlier.get("looks") or [""] * (earlier.get("look") or 0))
 
 
 def _identity(experiment: Experiment) -> str:

@@ -1,13 +1,8 @@
-"""Scores of diffprivlib's models, as a CSV of score and member; runs by itself, in any environment with diffprivlib.
+"""Scores of diffprivlib's models; needs the extra `diffprivlib`.
 
-    python experiments/diffprivlib_scores.py LogisticRegression 4.0 2048 > scores.csv
-
-Half of the models are trained with the canary; the score is the log-probability of its label. All other records of a
+Every second model is trained with the canary; the score is the log-probability of its label. All other records of a
 class are alike, and the canary lies at the end of its range, under the label of the other side.
 """
-
-import sys
-import warnings
 
 import diffprivlib.models as models
 import numpy as np
@@ -15,10 +10,11 @@ import numpy as np
 RECORDS = 8
 
 
-def scores(kind: str, epsilon: float, count: int) -> list[tuple[float, bool]]:
+def scores(kind: str, epsilon: float, count: int) -> list[tuple[float, float]]:
+    """Scores of the canary and of a record that is never in, of `count` models of that name in `diffprivlib.models`."""
     x = np.tile([0.6, 0.0], (RECORDS, 1)) * np.repeat([1, -1], RECORDS // 2)[:, None]
     y = np.repeat([0, 1], RECORDS // 2)
-    canary, label = np.array([[1.0, 0.0]]), 1
+    canary, never, label = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), 1
     found = []
     for i in range(count):
         inside = i % 2 == 0
@@ -27,13 +23,7 @@ def scores(kind: str, epsilon: float, count: int) -> list[tuple[float, bool]]:
             model = models.LogisticRegression(epsilon=epsilon, data_norm=1.0, random_state=i)
         else:
             model = models.GaussianNB(epsilon=epsilon, bounds=(-1.0, 1.0), random_state=i)
-        p = model.fit(xs, ys).predict_proba(canary)[0, label]
-        found.append((float(np.log(max(p, 1e-300))), inside))
+        p = model.fit(xs, ys).predict_proba(np.vstack([canary, never]))[:, label]
+        seen, other = np.log(np.maximum(p, 1e-300)).tolist()
+        found.append((seen, other))
     return found
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    print("score,member")
-    for score, inside in scores(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])):
-        print(f"{score!r},{int(inside)}")

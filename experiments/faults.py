@@ -5,7 +5,8 @@
 Every trainer is audited alike, by an auditor who does not know its fault: a pilot in every world chooses one canary and
 one attack; fresh models are then judged as those of a sweep are (`audit.analysis`, `audit.gate`), with a positive
 control without noise and a negative one that is never inserted. So a verdict is paid for whatever the pilot chose.
-Then the right trainer is audited many times.
+Then all is done again with other seeds, for the pilot is small and a verdict depends on its luck; and the right trainer
+is audited many times.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import beta
 
 from attacks.base import Attack
 from attacks.gradient import Gradient
@@ -30,23 +30,20 @@ from attacks.gradient_spread import GradientSpread
 from attacks.loss import Loss
 from attacks.scores import Observations, Scores
 from audit.accounting import claim_of
-from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate
+from audit.analysis import AttackKind
 from audit.claim_test import claim_test
-from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
-from audit.gate import GateResult, check
-from audit.policy import Policy
-from audit.results import CellResult
 from audit.training.allocator import keep_freed_memory
 from canaries.inclusion import Inclusion
 from canaries.randomness import derive_seed
+from experiments.faults_report import statement, write_report
+from experiments.judging import judged
 from experiments.planted_faults import FAULTS, Reference
 from experiments.planted_faults.reference import DELTA
 from experiments.planted_faults.worlds import RECORDS, WORLDS, World
 
 SEED = 2026
 CONFIDENCE = 0.999
-POLICY = Policy(confidence=CONFIDENCE)
 PILOT = 64
 MODELS = 1024
 """Fresh models, from which the verdict comes."""
@@ -134,29 +131,6 @@ def _separation(scores: Scores) -> float:
     return float((inside.mean() - outside.mean()) / max(1e-9, np.hypot(inside.std(), outside.std())))
 
 
-def judged(
-    trainer: Reference, attack: Attack, found: Scores, control: Scores, seed: int
-) -> tuple[CellResult, GateResult]:
-    """What a sweep of this trainer, and its gate, would say of these scores."""
-    kind = AttackKind(attack.name, attack.family, attack.access.value)
-    nothing = replace(trainer.claim, epsilon=float("inf"), mechanism=None)
-    cells = tuple(
-        CellScores(
-            audit=trainer.name,
-            claim=claim,
-            noise_multiplier=sigma,
-            models_planned=scores.models,
-            queries={},
-            utility={},
-            estimators=(CalibratedEpsilonDelta(),),
-            **calibrate({kind: (attack, scores)}),
-        )
-        for claim, sigma, scores in ((trainer.claim, trainer.noise_multiplier, found), (nothing, 0.0, control))
-    )
-    result = analyse(RunScores(trainer.name, cells, DELTA, CONFIDENCE, seed, POLICY))
-    return result.cells[0], check(result, POLICY)
-
-
 def audit(trainer: Reference, seed: int, more: bool = True) -> Row:
     """Pilot, control, fresh models, verdict; `more` adds what is not for the gate."""
     torch.set_num_threads(1)
@@ -166,7 +140,8 @@ def audit(trainer: Reference, seed: int, more: bool = True) -> Row:
     bare = replace(trainer, noisy=False)
     (control,) = measure(bare, world, [attack], CONTROL, derive_seed(seed, "control"))
     (found,) = measure(trainer, world, [attack], MODELS, derive_seed(seed, "models"))
-    cell, gate = judged(trainer, attack, found, control, seed)
+    kind = AttackKind(attack.name, attack.family, attack.access.value)
+    cell, gate = judged(trainer.name, kind, trainer.claim, found, control, CONFIDENCE, seed)
     seconds = time.process_time() - started
     (attacked,) = cell.attacks
     (bound,) = attacked.bounds
@@ -207,6 +182,13 @@ def enough(trainer: Reference, planted: Scores, level: float, seed: int) -> int 
     return None
 
 
+def repeated(repeats: int, jobs: int, seed: int) -> Iterator[Row]:
+    """Every trainer audited again with each of the seeds that follow."""
+    yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(audit)(trainer, seed + 1 + i, False) for i in range(repeats) for trainer in FAULTS
+    )
+
+
 def clean(runs: int, jobs: int, seed: int) -> Iterator[Row]:
     """The right trainer audited `runs` times, each with seeds of its own."""
     yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(
@@ -214,40 +196,40 @@ def clean(runs: int, jobs: int, seed: int) -> Iterator[Row]:
     )
 
 
-def statement(refuted: int, runs: int) -> str:
-    """What the clean runs say of false alarms."""
-    high = beta.ppf(0.95, refuted + 1, runs - refuted) if refuted < runs else 1.0
+def written(rows: Iterator[Row], path: Path) -> list[Row]:
+    """The rows, each written as soon as it is there."""
+    found: list[Row] = []
+    for row in rows:
+        found.append(row)
+        pd.DataFrame(found).to_csv(path, index=False)
+    return found
+
+
+def line(row: Row) -> str:
     return (
-        f"{refuted} of {runs} audits of the right trainer were refuted at confidence {CONFIDENCE}; with 95% confidence "
-        f"the rate of false alarms is below {high:.2%}."
+        f"{row.verdict:<12} {row.fault:<52} {row.attack:<16} {row.canary:<22} epsilon >= {row.bound:<6.3g} "
+        f"({row.curve_bound:.3g}) {row.enough or '-':>5} models are enough {row.seconds:>6.1f} s"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
+    parser.add_argument("--docs", type=Path, help="also write the report, faults.md, and the tables there")
     parser.add_argument("--clean", type=int, default=200, help="audits of the right trainer")
-    parser.add_argument("--jobs", type=int, default=1, help="workers for the audits of the right trainer")
+    parser.add_argument("--repeats", type=int, default=4, help="further seeds for every fault")
+    parser.add_argument("--jobs", type=int, default=1, help="workers for all but the timed audits")
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for trainer in FAULTS:
-        rows.append(audit(trainer, options.seed))
-        r = rows[-1]
-        print(
-            f"{r.verdict:<12} {r.fault:<52} {r.attack:<16} {r.canary:<22} "
-            f"epsilon >= {r.bound:<6.3g} ({r.curve_bound:.3g})"
-            f" {r.enough or '-':>5} models are enough {r.seconds:>6.1f} s",
-            flush=True,
-        )
-        pd.DataFrame(rows).to_csv(options.out / "faults.csv", index=False)
-    found: list[Row] = []
-    for row in clean(options.clean, options.jobs, options.seed):
-        found.append(row)
-        pd.DataFrame(found).to_csv(options.out / "clean.csv", index=False)
+    for row in written((audit(trainer, options.seed) for trainer in FAULTS), options.out / "faults.csv"):
+        print(line(row), flush=True)
+    written(repeated(options.repeats, options.jobs, options.seed), options.out / "faults_repeats.csv")
+    found = written(clean(options.clean, options.jobs, options.seed), options.out / "faults_clean.csv")
     if found:
-        print(statement(sum(row.verdict == "REFUTED" for row in found), len(found)))
+        print(statement(sum(row.verdict == "REFUTED" for row in found), len(found), CONFIDENCE))
+    if options.docs:
+        write_report(options.out, options.docs)
 
 
 if __name__ == "__main__":

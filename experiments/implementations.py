@@ -1,20 +1,27 @@
 """The same audit over real implementations: Opacus in each grad_sample_mode and clipping, and diffprivlib.
 
-    python -m venv other && other/bin/pip install diffprivlib 'scikit-learn<1.6'
-    python -m experiments.implementations --diffprivlib other/bin/python --out runs/implementations
+    make implementations
+
+makes an environment with the extra `diffprivlib`, for diffprivlib 0.6.6 needs an older scikit-learn, and runs
+
+    python -m experiments.implementations --out runs/implementations
+
+there. Where diffprivlib is not installed its rows are left out.
 
 Opacus is looked at from inside, by the noisy gradient that its optimiser leaves; the canary is a record whose gradient
 points against that of all others, which are alike: add-or-remove-one has no worse neighbours for a mean. diffprivlib is
-looked at from outside, with the same record. Looks are paid for, as in `experiments.faults`.
+looked at from outside, by what the model says of the canary. Each is judged as a sweep is (`experiments.judging`), with
+the same models without noise as positive control, and a record that is never inserted as negative one.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import functools
+import importlib.metadata
+import importlib.util
 import math
 import os
-import subprocess
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,40 +37,51 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from attacks.scores import Scores
 from audit.accounting import claim_of, noise_multiplier
+from audit.analysis import AttackKind
 from audit.claim import Claim
-from audit.claim_test import claim_test
-from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
-from audit.gaussian import mu_of
 from audit.mechanism import DPSGD
-from audit.sequential import confidence_at_look
 from audit.training.allocator import keep_freed_memory
+from canaries.randomness import generator
+from experiments.judging import judged, with_reference
 
 CONFIDENCE, DELTA, EPSILON = 0.999, 1e-5, 4.0
+CONTROL = 128
+"""Models without noise."""
 RECORDS, FEATURES, STEPS, NORM = 16, 16, 5, 0.1
 SIGMA = noise_multiplier(EPSILON, DELTA, 1.0, STEPS)
 
-One = Callable[[bool, int], float]
-"""(whether the canary is in, seed) -> the score of one model."""
+One = Callable[[bool, int], tuple[float, float]]
+"""(whether the canary is in, seed) -> one model's scores of the canary and of a record that is never in."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One implementation."""
+    """One implementation.
+
+    Attributes:
+        name: of the table's row.
+        access: what the attack sees.
+        attack: its name.
+        claim: what the implementation claims.
+        scores: (how many models, whether with noise) -> their scores.
+        models: how many are audited.
+    """
 
     name: str
     access: str
     attack: str
     claim: Claim
-    scores: Callable[[int], Scores]
-    looks: tuple[int, ...]
+    scores: Callable[[int, bool], Scores]
+    models: int
 
 
-def opacus_model(mode: str, clipping: str, own_divisor: bool) -> One:
+def opacus_model(mode: str, clipping: str, own_divisor: bool, noisy: bool) -> One:
     """Scores of models trained by Opacus: how far each noisy gradient goes along the canary's clipped one."""
     x = torch.linspace(-1, 1, FEATURES).expand(RECORDS + 1, -1).contiguous()
     y = torch.tensor([0] * RECORDS + [1])
+    never = torch.eye(FEATURES)[:1], torch.tensor([1])
 
-    def one(inside: bool, seed: int) -> float:
+    def one(inside: bool, seed: int) -> tuple[float, float]:
         torch.manual_seed(0)
         module = nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, 2))
         optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
@@ -84,7 +102,7 @@ def opacus_model(mode: str, clipping: str, own_divisor: bool) -> One:
             optimizer=optimizer,
             criterion=nn.CrossEntropyLoss(),
             data_loader=DataLoader(data, batch_size=len(data)),
-            noise_multiplier=SIGMA,
+            noise_multiplier=SIGMA if noisy else 0.0,
             max_grad_norm=norm,
             poisson_sampling=False,
             clipping=clipping,
@@ -95,121 +113,124 @@ def opacus_model(mode: str, clipping: str, own_divisor: bool) -> One:
         private, dp_optimizer, criterion = made[0], made[1], made[2] if len(made) == 4 else nn.CrossEntropyLoss()
         if not own_divisor:
             dp_optimizer.expected_batch_size = RECORDS
-        found: list[float] = []
+        found: list[torch.Tensor] = []
         parameters = list(module.parameters())
 
         def look(optimiser: Any) -> None:
             update = torch.cat([p.grad.flatten() for p in parameters])
-            found.append(float(update @ towards) * RECORDS / NORM)
+            found.append(towards @ update * RECORDS / NORM)
 
         dp_optimizer.attach_step_hook(look)
         for _ in range(STEPS):
-            gradient = torch.cat([g.flatten() for g in _gradient(module, x[-1:], y[-1:])])
-            towards = gradient / gradient.norm()
+            watched = torch.stack([_gradient(module, x[-1:], y[-1:]), _gradient(module, *never)])
+            towards = watched / watched.norm(dim=1, keepdim=True)
             dp_optimizer.zero_grad()
             criterion(private(data.tensors[0]), data.tensors[1]).backward()
             dp_optimizer.step()
-        return sum(found)
+        canary, other = torch.stack(found).sum(0).tolist()
+        return canary, other
 
     return one
 
 
-def _gradient(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
-    """The canary's gradient at the current parameters, on a copy that carries no hooks."""
+def _gradient(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """[size]: a record's gradient at the current parameters, on a copy that carries no hooks."""
     copy = nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, 2))
     copy.load_state_dict({name: value.detach() for name, value in module.state_dict().items()})
-    return list(torch.autograd.grad(nn.functional.cross_entropy(copy(x), y), list(copy.parameters())))
+    loss = nn.functional.cross_entropy(copy(x), y)
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(copy.parameters()))])
 
 
-def cases(python: str | None) -> list[Case]:
-    """Opacus; and diffprivlib, where `python` is an interpreter that has it."""
+def has_diffprivlib() -> bool:
+    return importlib.util.find_spec("diffprivlib") is not None
+
+
+def cases() -> list[Case]:
+    """Opacus; and diffprivlib, where it is installed."""
     claim = claim_of(DPSGD(1.0, STEPS, SIGMA), DELTA)
     settings = [(mode, "flat", False) for mode in ("hooks", "functorch", "ew", "ghost")]
     settings += [("hooks", "per_layer", False), ("hooks", "adaptive", False), ("hooks", "flat", True)]
     found = []
     for mode, clipping, own in settings:
         name = f"Opacus, {mode}, {clipping} clipping, " + ("divisor as Opacus sets it" if own else "fixed divisor")
-        one = opacus_model(mode, clipping, own)
-        found.append(Case(name, "gradients", "gradient", claim, lambda n, one=one: _scores(one, n), (128, 512)))
-    for kind in ("LogisticRegression", "GaussianNB") if python else ():
-        pure = Claim(EPSILON, 0.0)
-
-        def elsewhere(count: int, kind: str = kind) -> Scores:
-            return _elsewhere(python or "", kind, count)
-
-        found.append(Case(f"diffprivlib, {kind}", "probabilities", "loss", pure, elsewhere, (2048,)))
+        found.append(Case(name, "gradients", "gradient", claim, functools.partial(_opacus, mode, clipping, own), 512))
+    for kind in ("LogisticRegression", "GaussianNB") if has_diffprivlib() else ():
+        scores = functools.partial(_diffprivlib, kind)
+        found.append(Case(f"diffprivlib, {kind}", "probabilities", "loss", Claim(EPSILON, 0.0), scores, 2048))
     return found
 
 
-def _scores(one: One, count: int) -> Scores:
-    score = np.array([[one(i % 2 == 0, i)] for i in range(count)])
-    return Scores.from_matrix(score, np.arange(count)[:, None] % 2 == 0, randomised="model")
+def _opacus(mode: str, clipping: str, own_divisor: bool, count: int, noisy: bool) -> Scores:
+    one = opacus_model(mode, clipping, own_divisor, noisy)
+    return _scores([one(i % 2 == 0, i) for i in range(count)])
 
 
-def _elsewhere(python: str, kind: str, count: int) -> Scores:
-    """Scores from another interpreter: diffprivlib 0.6.6 does not run beside scikit-learn 1.9."""
-    script = Path(__file__).with_name("diffprivlib_scores.py")
-    command = [python, str(script), kind, repr(EPSILON), str(count)]
-    table = pd.read_csv(io.StringIO(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    member = table["member"].to_numpy(dtype=bool)[:, None]
-    return Scores.from_matrix(table["score"].to_numpy(dtype=np.float64)[:, None], member, randomised="model")
+def _diffprivlib(kind: str, count: int, noisy: bool) -> Scores:
+    from experiments.diffprivlib_scores import scores  # where it is installed
+
+    return _scores(scores(kind, EPSILON if noisy else math.inf, count))
+
+
+def _scores(found: list[tuple[float, float]]) -> Scores:
+    """Models with the canary and without take turns; the other record's coins are drawn."""
+    member = np.arange(len(found)) % 2 == 0
+    coins = generator(len(found), "reference coins").random(len(found)) < 0.5
+    return with_reference(np.array(found), member, coins)
 
 
 def audit(case: Case, seed: int = 0) -> dict[str, Any]:
-    """Looks at more and more models, until the claim is refuted or the last look is taken."""
+    """The row of one implementation."""
     started = sum(os.times()[:4])
-    found, test, level = None, None, 1.0
-    for look, models in enumerate(case.looks, start=1):
-        found = case.scores(models)
-        level = 1 - confidence_at_look(CONFIDENCE, look)
-        test = claim_test(found, case.claim, seed=seed, level=level)
-        if test is not None and test.p_value <= level:
-            break
-    assert found is not None
-    assert test is not None
-    bound = CalibratedEpsilonDelta().bound(found, case.claim.delta, 1 - level, seed=seed)
-    ins, outs = found.score[found.member], found.score[~found.member]
-    separation = abs(ins.mean() - outs.mean()) / math.sqrt((ins.var() + outs.var()) / 2)
+    found, control = case.scores(case.models, True), case.scores(CONTROL, False)
+    family = "white-box" if case.access == "gradients" else "membership"
+    cell, gate = judged(
+        case.name, AttackKind(case.attack, family, case.access), case.claim, found, control, CONFIDENCE, seed
+    )
+    (attacked,) = cell.attacks
+    (bound,) = attacked.bounds
+    assert attacked.claim_test is not None
+    assert cell.verdict is not None
+    score, member = found.score[:, 0], found.member[:, 0]
+    separation = abs(score[member].mean() - score[~member].mean()) / math.sqrt(
+        (score[member].var() + score[~member].var()) / 2
+    )
     return {
         "implementation": case.name,
-        "verdict": _verdict(test.p_value <= level, separation, case.claim),
+        "verdict": cell.verdict.outcome.value,
+        "exit_code": gate.exit_code,
         "access": case.access,
         "attack": case.attack,
         "estimator": f"claim test; bound: {bound.estimator}",
         "bound": bound.epsilon,
         "claimed": case.claim.epsilon,
-        "p_value": test.p_value,
-        "level": level,
+        "p_value": attacked.claim_test.p_value,
         "separation": separation,
-        "models": found.models,
+        "models": case.models + CONTROL,
+        "versions": versions(),
         "seconds": sum(os.times()[:4]) - started,
+        "reason": cell.verdict.reason,
     }
 
 
-def _verdict(refuted: bool, separation: float, claim: Claim) -> str:
-    """There is no control without noise: an attack that sees less than a quarter of what is claimed shows nothing."""
-    if refuted:
-        return "REFUTED"
-    allowed = mu_of(claim.epsilon, claim.delta or 1e-5)
-    return "NOT_REFUTED" if separation >= allowed / 4 else "INCONCLUSIVE"
+def versions() -> str:
+    """Of what is audited, and of scikit-learn beneath it."""
+    names = ("opacus", "torch", *(("diffprivlib", "scikit-learn") if has_diffprivlib() else ()))
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/implementations"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--diffprivlib", metavar="PYTHON", help="an interpreter with diffprivlib and scikit-learn < 1.6"
-    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     keep_freed_memory()
     rows = []
-    if options.diffprivlib is None:
-        print("diffprivlib is left out: name an interpreter that has it with --diffprivlib PYTHON.")
-    for case in cases(options.diffprivlib):
+    if not has_diffprivlib():
+        print("diffprivlib is left out, for it is not installed here; `make implementations` has it.")
+    for case in cases():
         rows.append(audit(case, options.seed))
         r = rows[-1]
         print(

@@ -184,9 +184,12 @@ def test_a_crash_is_no_verdict(repository):
 
 
 def test_a_project_without_a_package_is_not_installed(repository):
-    (github,) = write_ci_files(Path("audits/tiny.toml"), "github", repository)
+    (github,) = write_ci_files(
+        Path("audits/tiny.toml"), "github", repository, "firedamp @ git+https://git.example.org/f@v1"
+    )
     (line,) = [step["run"] for step in job(github)["steps"] if step.get("name") == "Install"]
     (repository / "pyproject.toml").write_text("[tool.ruff]\nline-length = 100\n")
+    assert "'firedamp@git+https://git.example.org/f@v1'" in github.read_text()
     runner = Runner(repository)
     assert runner(line, FIREDAMP="./wheels/firedamp.whl --no-index").returncode == 0
     assert runner.installed.read_text() == "./wheels/firedamp.whl --no-index\n"

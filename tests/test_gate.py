@@ -313,6 +313,17 @@ def test_claims_rates_and_the_baseline_share_the_error(tmp_path, policy, share):
     assert found.cells[0].attacks[0].bounds[0].confidence > found.confidence
 
 
+def test_the_policy_s_confidence_and_power_stand_in_for_the_experiment_s(tmp_path):
+    audit = PIPELINE | {"models": 8, "canaries": PIPELINE["canaries"] | {"references": 8}}
+    audit["trainer"] = audit["trainer"] | {"steps": 20, "learning_rate": 4.0}
+    sweep(parse(EXPERIMENT | {"audits": [audit]}), tmp_path)
+    assert load_result(tmp_path, Policy(confidence=0.999)).confidence == 0.999
+    lenient, strict = (load_result(tmp_path, Policy(least_power=share)).verdict for share in (0.0, 1.0))
+    assert lenient.outcome is Outcome.NOT_REFUTED
+    assert strict.outcome is Outcome.INCONCLUSIVE
+    assert "below 100% of the claimed 4" in strict.reason
+
+
 def test_the_experiment_wins_key_by_key(tmp_path):
     project = tmp_path / "pyproject.toml"
     project.write_text("[tool.firedamp.gate]\nmax_lower_bound = 2\nleast_power = 0.5\nconfidence = 0.999\n")

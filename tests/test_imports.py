@@ -123,7 +123,7 @@ def loaded(code):
     """What a fresh interpreter has imported after `code`."""
     program = f"{code}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_bounds_scores_gate_store_and_report_run_without_torch():
@@ -142,3 +142,29 @@ def test_a_user_s_own_pipeline_is_audited_without_torch():
         "audit.bound(np.arange(5.0), np.arange(5.0), delta=1e-5)\n"
     )
     assert not found & {"torch", "opacus"}
+
+
+HEAVY = {"torch", "opacus", "scipy", "pandas", "sklearn", "matplotlib", "pydantic", "pyarrow", "numpy"}
+
+
+def test_a_plain_test_run_pays_for_nothing_of_ours(tmp_path):
+    """With the plugin installed and no test that asks for it."""
+    (tmp_path / "test_plain.py").write_text("def test_one():\n    assert True\n")
+    found = loaded(
+        "import os, pytest\n"
+        "os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'\n"  # others' plug-ins import what they like
+        f"assert pytest.main(['-q', '-p', 'audit.pytest_plugin', '-p', 'no:cacheprovider', {str(tmp_path)!r}]) == 0"
+    )
+    assert "audit" in found
+    assert not found & (HEAVY | {"attacks", "canaries"})
+
+
+def test_public_names_are_there_when_asked_for():
+    import audit
+
+    for name in audit.__all__:
+        assert getattr(audit, name).__name__ == name
+    assert set(audit.__all__) <= set(dir(audit))
+    assert audit.secret_bits.required_bits
+    with pytest.raises(AttributeError, match="module 'audit' has no attribute 'nothing'"):
+        _ = audit.nothing

@@ -12,12 +12,15 @@ from torch.nn.functional import cross_entropy
 
 from attacks.gradient_llr import GradientLLR
 from audit import exit_codes
+from audit.analysis import AttackKind
 from audit.results import Outcome
 from audit.training.ensemble.engine import Task, fit
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.stacked import Stacked
 from experiments import faults
+from experiments.faults_report import statement, write_report
+from experiments.judging import judged
 from experiments.planted_faults import FAULTS, Reference
 from experiments.planted_faults.noise import NoNoise, SigmaWithoutC
 from experiments.planted_faults.reference import HIDDEN, SHAPES, initial_parameters, layer
@@ -130,19 +133,43 @@ def test_a_fault_is_caught_and_the_right_one_is_not(monkeypatch):
 
 def test_the_gate_s_controls_are_those_of_a_sweep():
     """Without the noise the canary is seen; what is never inserted is not, whatever the coins of the models say."""
-    right, world = Reference(), WORLDS[1]
-    attack = GradientLLR()
+    right, world, attack = Reference(), WORLDS[1], GradientLLR()
+    kind = AttackKind(attack.name, attack.family, attack.access.value)
     (bare,) = faults.measure(replace(right, noisy=False), world, [attack], 64, seed=5)
     (found,) = faults.measure(right, world, [attack], 64, seed=6)
-    cell, _ = faults.judged(right, attack, found, bare, seed=0)
+    cell, _ = judged(right.name, kind, right.claim, found, bare, 0.999)
     assert cell.attacks[0].reference_p > 1e-3
     assert cell.verdict.gaps == ()
-    cell, gate = faults.judged(right, attack, found, replace(bare, score=0 * bare.score), seed=0)
+    cell, gate = judged(right.name, kind, right.claim, found, replace(bare, score=0 * bare.score), 0.999)
     assert cell.verdict.outcome is Outcome.INCONCLUSIVE  # a control that nobody saw
     assert gate.exit_code == exit_codes.INCONCLUSIVE
 
 
 def test_the_statement_is_binomial():
-    text = faults.statement(0, 200)
+    text = statement(0, 200, 0.999)
     assert text.startswith("0 of 200 audits")
     assert text.endswith("below 1.49%.")
+    assert statement(3, 3, 0.999).endswith("below 100.00%.")
+
+
+def test_the_report_has_every_fault_and_the_reason_of_what_was_missed(tmp_path):
+    right = faults.Row(
+        *("", "NOT_REFUTED", 0, "gradients", "gradient", "bias", "claim test", 0.5, 1.0, 1536, None, 3.0, 4.0, None),
+        *(0.5, "", "", "because."),
+    )
+    rows = [replace(right, fault=fault.name) for fault in FAULTS]
+    rows[0] = replace(rows[0], verdict="REFUTED", bound=4.5, enough=64, really=float("inf"))
+    rows[1] = replace(rows[1], verdict="REFUTED", enough=128, really=46.7)
+    again = [replace(rows[0], verdict=verdict) for verdict in ("REFUTED", "NOT_REFUTED", "REFUTED")]
+    for name, table in {"faults": rows, "faults_repeats": again, "faults_clean": [right] * 200}.items():
+        assert faults.written(iter(table), tmp_path / f"{name}.csv") == table
+    write_report(tmp_path, tmp_path / "docs")
+    text = (tmp_path / "docs" / "faults.md").read_text()
+    assert "| no noise | REFUTED | bound | 2 of 3 | ∞ | gradient | bias | 4.5 | 1 | 1536 | 64 | 3.0 |" in text
+    assert "| noise divided by the batch size | REFUTED | claim's test |  | 46.7 |" in text
+    assert all(f"- **{fault.name}**: {fault.stands_for}." in text for fault in FAULTS)
+    assert "**shuffled batches accounted as Poisson** (p = 0.5). Under add-or-remove-one" in text
+    assert "0 of 200 audits of the right trainer were refuted at confidence 0.999" in text
+    assert {path.name for path in (tmp_path / "docs").iterdir()} == {
+        *("faults.md", "faults.csv", "faults_repeats.csv", "faults_clean.csv")
+    }

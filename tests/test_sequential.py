@@ -144,6 +144,16 @@ def test_a_plain_sweep_after_looks_is_one_more_look(tmp_path):
     assert json.loads((tmp_path / "plain" / "run.json").read_text())["look"] is None
 
 
+def test_looks_at_what_a_plain_sweep_began_are_refused(tmp_path):
+    """It may have spent the whole error; the directory stays as it was."""
+    weak = experiment({"name": "ensemble", **SETTINGS, "learning_rate": 1e-6}, 2, 8.0)
+    sweep(weak, tmp_path)
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(InputError, match=r"holds a sweep of a fixed number of models, .* Name another directory"):
+        sweep_until_clear(weak, tmp_path, first=2)
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
 def test_what_is_never_clear_ends_at_the_most(tmp_path):
     weak = experiment({"name": "ensemble", **SETTINGS, "learning_rate": 1e-6}, 4, 8.0)
     found = sweep_until_clear(weak, tmp_path, first=2)

@@ -146,6 +146,47 @@ def test_what_outweighs_what(alarm, above, missing, uncontrolled, weak):
     assert "\n" not in verdict.reason
 
 
+FACTS = (
+    *("alarm", "bound above", "test rejects", "models missing", "no references", "no control", "control unseen"),
+    *("too little power", "perfect attack could refute"),
+)
+
+
+def by_the_book(facts):
+    """The verdict as docs/gate.md words it, row by row: what comes first wins."""
+    if "alarm" in facts:
+        return Outcome.INCONCLUSIVE
+    if facts & {"bound above", "test rejects"}:
+        return Outcome.REFUTED
+    if facts & {"models missing", "no references", "no control", "control unseen"}:
+        return Outcome.INCONCLUSIVE
+    if "too little power" in facts and "perfect attack could refute" not in facts:
+        return Outcome.INCONCLUSIVE
+    return Outcome.NOT_REFUTED
+
+
+def test_every_combination_of_facts_is_judged_by_the_book():
+    for present in itertools.product([False, True], repeat=len(FACTS)):
+        facts = {fact for fact, there in zip(FACTS, present, strict=True) if there}
+        found = attack(
+            bound(4.5 if "bound above" in facts else 0.5, 0.9 if "too little power" in facts else 5.0),
+            reference_p=None if "no references" in facts else 0.5,
+            p_value=0.01 if "test rejects" in facts else 0.5,
+        )
+        found = dataclasses.replace(found, could_refute="perfect attack could refute" in facts)
+        seen = frozenset() if "control unseen" in facts else frozenset({"loss"})
+        controls = Controls(
+            None if "no control" in facts else seen, frozenset({"loss"} if "alarm" in facts else ()), 1e-3
+        )
+        verdict = judged(
+            found, controls=controls, done=6 if "models missing" in facts else 8, level=0.05, needs_references=True
+        )
+        assert verdict.outcome is by_the_book(facts), facts
+        assert verdict.alarmed == ("alarm" in facts)
+        assert len(verdict.gaps) == len(facts & {"models missing", "no references", "no control"})
+        assert any(character.isdigit() for character in verdict.reason) or "control" in verdict.reason
+
+
 def test_no_attack_at_all_is_inconclusive():
     verdict = judged(done=0)
     assert verdict.outcome is Outcome.INCONCLUSIVE

@@ -77,6 +77,10 @@ class RateUnderstated(Reference):
 class StepsUnderstated(Reference):
     name: ClassVar[str] = "fewer steps accounted than run"
     stands_for: ClassVar[str] = "training resumed from a checkpoint with a fresh accountant, three times"
+    note: ClassVar[str] = (
+        "Four times the steps are a factor of 1.8 in epsilon, 7.1 in place of 4: with the sharpest canary and attack "
+        "that is seen with this many models, and the pilot, 64 models for each of 32 candidates, did not find them."
+    )
 
     @property
     def claimed_steps(self) -> int:

@@ -15,7 +15,9 @@ from attacks.confidence import Confidence, Entropy, Margin, ModifiedEntropy
 from attacks.cross_model import CrossModel, held_out, leave_one_out
 from attacks.extraction import BestFirst, Decoding, Extraction, PrefixSuffix, Sampling, SecretMembership
 from attacks.gradient import Gradient
+from attacks.gradient_epochs import GradientEpochs
 from attacks.gradient_llr import GradientLLR
+from attacks.gradient_spread import GradientSpread
 from attacks.iterates import Iterates
 from attacks.label_only import Augmentations, BoundaryDistance, Gap, HopSkipJump, NoiseRobustness
 from attacks.lira import LiRA, LiRAOffline
@@ -65,6 +67,8 @@ ON_ARRAYS: tuple[Attack, ...] = (
     Iterates(),
     Gradient(),
     GradientLLR(),
+    GradientSpread(),
+    GradientEpochs(batches=2),
 )
 ON_TEXTS: tuple[Attack, ...] = (
     Loss(),
@@ -78,6 +82,8 @@ ON_TEXTS: tuple[Attack, ...] = (
     Iterates(),
     Gradient(),
     GradientLLR(),
+    GradientSpread(),
+    GradientEpochs(batches=2),
 )
 STEPS, MODELS = 5, 64
 MU = mu_of(4.0, 1e-5)
