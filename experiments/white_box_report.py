@@ -94,7 +94,7 @@ def _reading_subsampled(table: pd.DataFrame) -> str:
         f"standard deviations: what the Gaussian reading approaches with more and more models. It is no ceiling for "
         f"`bound`, which reads the scores against the curve of the claimed sampling: that curve is steeper than a "
         f"Gaussian one of equal mu, and the likelihood ratio's limit is there the claim itself. Bounds above the claim "
-        f"would be false: {above}"
+        f"are false, which one in twenty may be: {above}"
         + (f"; largest: {over['bound'].max():.2f}." if len(over) else ".")
         + ("" if "fashion-mnist" in set(table["data"]) else " Fashion-MNIST is left out: its files were not there.")
     )
