@@ -243,10 +243,11 @@ def ideal(mechanism: DPSGD, member: np.ndarray, seed: int) -> tuple[np.ndarray, 
     """Sum of inner products, and likelihood ratio, float64[models], of the mechanism itself."""
     q, sigma, rng = mechanism.sample_rate, mechanism.noise_multiplier, generator(seed, "ideal")
     total, ratio = np.zeros(len(member)), np.zeros(len(member))
+    out = np.log1p(-q) if q < 1 else -np.inf
     for _ in range(mechanism.steps):
         z = rng.normal(size=len(member)) + (member & (rng.random(len(member)) < q)) / sigma
         total += z
-        ratio += np.logaddexp(np.log1p(-q), np.log(q) + z / sigma - 0.5 / sigma**2)
+        ratio += np.logaddexp(out, np.log(q) + z / sigma - 0.5 / sigma**2)
     return total, ratio
 
 
