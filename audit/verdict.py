@@ -41,8 +41,8 @@ def read_controls(
     """Controls from the attacks on models without noise, and from every attack's never-inserted canaries."""
     seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < CONTROL_ALARM)
     alarms = frozenset(a.attack for a in all_attacks if a.reference_p is not None and a.reference_p < level)
-    telling = positive is None or any(a.visible for a in positive)
     lucky = frozenset((a.attack, name) for a in all_attacks for name, p in a.chance_p.items() if p < level)
+    telling = positive is None or any(a.visible for a in positive)
     return Controls(seen, alarms, level, lucky, telling)
 
 

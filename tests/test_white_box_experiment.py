@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from audit.accounting import noise_multiplier
 from audit.mechanism import DPSGD
 from experiments.white_box import ideal, limits
 
 
-@pytest.mark.parametrize(("rate", "golden"), [(0.1, (4.57, 5.69)), (0.25, (6.68, 7.03))])
-def test_limits_of_the_gaussian_reading_at_epsilon_8(rate, golden):
+@pytest.mark.parametrize(("rate", "sigma", "golden"), [(0.1, 0.9362, (4.57, 5.69)), (0.25, 1.7125, (6.68, 7.03))])
+def test_limits_of_the_gaussian_reading_at_epsilon_8(rate, sigma, golden):
     """100 steps at delta 1e-5. The distance of 25,000 + 25,000 scores has a standard error of .01: .05 in epsilon."""
-    mechanism = DPSGD(rate, 100, noise_multiplier(8.0, 1e-5, rate, 100))
+    mechanism = DPSGD(rate, 100, sigma)
     assert limits(mechanism, seed=1, models=50_000) == pytest.approx(golden, abs=0.25)
 
 
