@@ -19,6 +19,7 @@ from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.contrast import Seen, hold_against_control
 from audit.estimators.base import Estimator
+from audit.evidence_control import evidence_p_values
 from audit.membership import membership_metrics
 from audit.metrics import RESAMPLES, association_p_value, extraction
 from audit.policy import Policy
@@ -133,7 +134,7 @@ def analyse(run: RunScores) -> RunResult:
         ],
         family,
     )
-    tests = sum(attack.reference_p is not None for attacks in attacked for attack in attacks)
+    tests = sum((a.reference_p is not None) + len(a.chance_p) for attacks in attacked for a in attacks)
     level = CONTROL_ALARM / max(1, tests)
     cells = tuple(
         _cell(run, cell, attacks, list(zip(run.cells, attacked, strict=True)), level, 1 - single)
@@ -194,6 +195,7 @@ def _attack(
         extraction=extraction(scores, run.seed, cell.claim),
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
+        chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
     )
 
 

@@ -20,6 +20,9 @@ from canaries.randomness import generator
 RESAMPLES = 200
 """Bootstrap resamples for an AUC's interval."""
 
+FEW_MODELS = 10
+"""Below so many models a resample draws canaries as well."""
+
 
 def auc(score: NDArray[np.float64], member: NDArray[np.bool_]) -> float:
     """Area under the ROC curve: P(a member scores above a non-member), ties counting half; NaN if one side is empty.
@@ -38,19 +41,21 @@ def auc(score: NDArray[np.float64], member: NDArray[np.bool_]) -> float:
 def auc_interval(scores: Scores, seed: int, confidence: float = 0.95) -> Interval:
     """AUC of centred scores, with a percentile bootstrap interval.
 
-    Resampled are models, which are independent; canaries where there is one model only.
+    Resampled are models, which are independent; canaries where there is one model only. A few models resample to hardly
+    anything new, so with two to nine both are drawn, which errs on the wide side (Owen 2007, "The pigeonhole
+    bootstrap").
     """
     scores = scores.centred()
     value = auc(scores.score, scores.member)
     if math.isnan(value):
         return Interval(value, value, value)
     rng = generator(seed, "auc bootstrap")
-    axis = 0 if scores.models > 1 else 1
-    n = scores.score.shape[axis]
+    sizes = scores.score.shape
     draws = []
     for _ in range(RESAMPLES):
-        index = rng.integers(0, n, n)
-        draws.append(auc(np.take(scores.score, index, axis), np.take(scores.member, index, axis)))
+        rows = rng.integers(0, sizes[0], sizes[0]) if scores.models > 1 else np.arange(sizes[0])
+        columns = rng.integers(0, sizes[1], sizes[1]) if scores.models < FEW_MODELS else np.arange(sizes[1])
+        draws.append(auc(scores.score[rows][:, columns], scores.member[rows][:, columns]))
     tail = 100 * (1 - confidence) / 2
     finite = [draw for draw in draws if not math.isnan(draw)] or [value]
     low, high = np.percentile(finite, [tail, 100 - tail])
@@ -125,7 +130,8 @@ def clustered_rate(
     pairs over the larger design effect of the two clusterings, each the variance of the share with clusters as units
     over that of independent trials, 1 at least (Rao, Scott 1992, "A simple method for the analysis of clustered binary
     data"). Where the pairs are all alike no variance can be estimated: each secret then counts once, however many
-    models hold it, and what one model's secrets have in common is not allowed for.
+    models hold it, and what one model's secrets have in common is not allowed for; nor is it with one model. See
+    `Extraction.of_these_models`.
 
     Args:
         success: bool[pairs].
@@ -182,4 +188,5 @@ def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> 
         top=tuple((k, share(f"top_{k}")) for k in sorted(int(n[4:]) for n in scores.evidence if n.startswith("top_"))),
         exact=mean("exact") if "exact" in scores.evidence else 1.0,
         allowed=allowed_by(claim, repetitions)(1 / space) if one_guess and claim and not claim.is_control else None,
+        models=len(np.unique(models)),
     )

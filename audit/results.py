@@ -72,6 +72,7 @@ class Extraction:
         exact: share of pairs whose rank was counted; of the others it was estimated.
         allowed: the largest probability of guessing such a secret at once that the cell's claim allows; None for
             secrets that were never inserted, and where nothing is claimed.
+        models: how many models the pairs are of.
     """
 
     repetitions: int
@@ -84,6 +85,14 @@ class Extraction:
     top: tuple[tuple[int, Interval], ...] = ()
     exact: float = 1.0
     allowed: float | None = None
+    models: int = 0
+
+    def of_these_models(self, share: Interval) -> bool:
+        """True where the interval of a share takes secrets for replicates, and says nothing of how models differ.
+
+        So it is with one model, and where all pairs fared alike: how far models differ cannot be seen then.
+        """
+        return self.models < 2 or share.value in (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,7 @@ class AttackResult:
         could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
         tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
         risks: the records most at risk, the worst first; empty with few models, or where whole models were randomised.
+        chance_p: by what an attack says of secrets, the p-value of "never-inserted ones fare as chance allows".
     """
 
     attack: str
@@ -143,6 +153,7 @@ class AttackResult:
     could_refute: bool = False
     tpr_at: Mapping[float, Interval] = field(default_factory=dict)
     risks: tuple[RecordRisk, ...] = ()
+    chance_p: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

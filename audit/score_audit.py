@@ -19,12 +19,13 @@ from audit.estimates import GaussianFit, JointBeta
 from audit.estimators.base import Estimator
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.independent import needs_one_canary
+from audit.evidence_control import evidence_p_values
 from audit.mechanism import DPSGD
 from audit.metrics import association_p_value, auc_interval
 from audit.pld import pld_epsilon
 from audit.policy import Policy
 from audit.results import AttackResult, Interval, Outcome, Verdict
-from audit.verdict import CONTROL_ALARM, Controls, judge
+from audit.verdict import CONTROL_ALARM, Controls, judge, read_controls
 from canaries.errors import InputError
 
 
@@ -139,6 +140,7 @@ def audit_scores(
             reference_p=association_p_value(references) if references.ids else None,
             claim_test=test,
             could_refute=estimator is None and _could_refute(planted, claim, seed, 1 - confidence),
+            chance_p=evidence_p_values(references, estimators) if references.ids else {},
         )
         verdict = judge(
             claim,
@@ -213,6 +215,5 @@ def _could_refute(scores: Scores, claim: Claim, seed: int, level: float) -> bool
 
 
 def _controls(attack: AttackResult) -> Controls:
-    seen = frozenset({attack.attack}) if attack.seen_p < CONTROL_ALARM else frozenset()
-    alarmed = attack.reference_p is not None and attack.reference_p < CONTROL_ALARM
-    return Controls(seen, frozenset({attack.attack}) if alarmed else frozenset(), CONTROL_ALARM)
+    tests = (attack.reference_p is not None) + len(attack.chance_p)
+    return read_controls([attack], [attack], CONTROL_ALARM / max(1, tests))

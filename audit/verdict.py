@@ -24,11 +24,13 @@ class Controls:
         seen: the attacks that saw the canaries without noise (positive control); None where there was no such run.
         alarms: the attacks that saw canaries which were never inserted (negative control).
         level: the p-value below which a negative control counts as seen; a positive one is seen below CONTROL_ALARM.
+        lucky: (attack, what it says) of secrets that were never inserted and yet fared better than chance allows.
     """
 
     seen: frozenset[str] | None
     alarms: frozenset[str]
     level: float
+    lucky: frozenset[tuple[str, str]] = frozenset()
 
 
 def read_controls(
@@ -37,7 +39,8 @@ def read_controls(
     """Controls from the attacks on models without noise, and from every attack's never-inserted canaries."""
     seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < CONTROL_ALARM)
     alarms = frozenset(a.attack for a in all_attacks if a.reference_p is not None and a.reference_p < level)
-    return Controls(seen, alarms, level)
+    lucky = frozenset((a.attack, name) for a in all_attacks for name, p in a.chance_p.items() if p < level)
+    return Controls(seen, alarms, level, lucky)
 
 
 def judge(
@@ -69,13 +72,20 @@ def judge(
     gaps = tuple(_gaps(models_planned - models_done, models_planned, unreferenced, controls.seen is None))
 
     def verdict(outcome: Outcome, reason: str) -> Verdict:
-        return Verdict(outcome, reason, lower, ceiling, refutable, bool(controls.alarms), gaps)
+        return Verdict(outcome, reason, lower, ceiling, refutable, bool(controls.alarms or controls.lucky), gaps)
 
     if controls.alarms:
         return verdict(
             Outcome.INCONCLUSIVE,
             f"Attack {_names(controls.alarms)} saw canaries that were never inserted (p < {controls.level:.2g}): "
             "the audit itself is broken.",
+        )
+    if controls.lucky:
+        said = "; ".join(f"{attack}: {what}" for attack, what in sorted(controls.lucky))
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"Secrets that were never inserted were found more often than chance allows (p < {controls.level:.2g}; "
+            f"{said}): the audit itself is broken, or a stated prior is too small.",
         )
     if bounds_refute and best is not None and lower > claim.epsilon:
         return verdict(Outcome.REFUTED, _refuted(best, claim, attacks))

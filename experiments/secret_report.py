@@ -43,9 +43,10 @@ def _row(cell: CellResult, attack: AttackResult, found: Extraction, others: list
         "exposure": round(found.exposure, 2),
         "counted": round(found.exact, 3),
     }
-    row |= _interval("greedy", found.rate)
-    for k, share in found.top:
-        row |= _interval(f"top_{k}", share)
+    for label, share in (("greedy", found.rate), *((f"top_{k}", share) for k, share in found.top)):
+        row |= _interval(label, share) | {
+            f"{label}_replicates": "secrets" if found.of_these_models(share) else "models"
+        }
     row["allowed"] = found.allowed
     if found.repetitions and found.auc_interval:
         row |= _interval("auc", found.auc_interval)

@@ -55,6 +55,15 @@ def test_the_auc_s_interval_covers_and_is_seeded():
     assert auc_interval(scores, 3) != auc_interval(scores, 4)
 
 
+@pytest.mark.parametrize("models", [1, 2, 5])
+def test_the_auc_s_interval_covers_with_few_models(models):
+    intervals = [auc_interval(coins(np.random.default_rng([5, i]), (models, 24), 1.0), seed=i) for i in range(60)]
+    covered = sum(interval.low <= 0.7602 <= interval.high for interval in intervals)
+    assert covered >= binom.ppf(FALSE_ALARM, 60, 0.93)
+    widths = [interval.high - interval.low for interval in intervals]
+    assert np.mean(widths) < 8 * np.std([interval.value for interval in intervals])  # 3.9 would be ideal
+
+
 def test_the_auc_of_one_side_is_unknown():
     one_side = Scores.from_matrix(np.zeros((2, 3)), np.ones((2, 3), dtype=bool), "canary")
     assert math.isnan(auc_interval(one_side, 0).value)

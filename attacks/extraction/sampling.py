@@ -29,6 +29,7 @@ class Sampling(Attack):
         emission: the probability that one draw, as long as the secret, is the secret.
         guessed: one draw was the secret: true with just that probability, by a random number of the attack's own.
         extracted: one of `draws` draws was.
+        guesses: `draws`.
 
     The score is that of the whole record: see `record_score`.
 
@@ -77,7 +78,13 @@ class Sampling(Attack):
         uniform = np.stack([generator(seed, "emission", key).random((2, len(canaries))) for key in view.keys], axis=1)
         with np.errstate(divide="ignore"):
             several = -np.expm1(self.draws * np.log1p(-emission))
-        evidence = {"emission": emission, "guessed": uniform[0] < emission, "extracted": uniform[1] < several}
+        guesses = np.full(emission.shape, float(self.draws))
+        evidence = {
+            "emission": emission,
+            "guesses": guesses,
+            "guessed": uniform[0] < emission,
+            "extracted": uniform[1] < several,
+        }
         return record_score(view, canaries), evidence
 
     def truncated(self, log_probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -59,6 +59,8 @@ class AttackRow:
         tpr_at: true positive rate by false positive rate, with its interval.
         claim_p: adjusted p-value of the claim's own test; None for a control or where no test fits.
         canaries: how many there are, references included; each got an equal share of the queries, on average.
+        chance_p: the smallest p-value of "never-inserted secrets fare as chance allows", times their number; None
+            without such tests.
     """
 
     pipeline: str
@@ -76,6 +78,7 @@ class AttackRow:
     tpr_at: Mapping[float, Interval]
     claim_p: float | None
     canaries: int
+    chance_p: float | None
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,7 @@ def attack_rows(result: RunResult) -> list[AttackRow]:
                     a.tpr_at,
                     a.claim_test.p_value if a.claim_test else None,
                     len(a.scores.ids),
+                    min(1.0, len(a.chance_p) * min(a.chance_p.values())) if a.chance_p else None,
                 )
             )
     return _together(rows)

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from attacks.scores import Scores
 from audit.estimators import ExposureRank, SecretGuess
-from audit.metrics import clustered_rate
+from audit.metrics import clustered_rate, extraction
 
 AUDITS = 120
 CONFIDENCE = 0.9
@@ -107,6 +107,22 @@ def test_intervals_of_rates_allow_for_clusters(truth, between_models, between_se
 
 
 GRID = np.random.default_rng(0).normal(size=20_000)
+
+
+def test_intervals_that_are_about_these_models_alone_are_marked():
+    def row(success, k=100.0):
+        models = len(success)
+        scores = scores_of(np.where(success, 1, 9), k, np.arange(models))
+        scores.evidence["extracted"] = success
+        (found,) = extraction(scores)
+        assert found.models == models
+        return found.of_these_models(found.rate)
+
+    mixed = np.arange(24).reshape(4, 6) % 3 == 0
+    assert not row(mixed)
+    assert row(mixed[:1])
+    assert row(np.zeros((4, 6), dtype=bool))
+    assert row(np.ones((4, 6), dtype=bool))
 
 
 def test_all_alike_counts_each_secret_once():

@@ -106,6 +106,19 @@ def test_it_says_what_the_numbers_mean(result: RunResult, page: str):
     assert "versions.numpy 2.3.1" in text
 
 
+def test_whole_secrets_and_their_negative_control_are_labelled(result: RunResult, without_plots: None):
+    cell = result.cells[0]
+    attack = cell.attacks[0]
+    attack = replace(
+        attack,
+        bounds=tuple(replace(bound, whole=7.125) for bound in attack.bounds),
+        chance_p={"guessed": 0.25, "exposure": 0.125},
+    )
+    text = Page(render(replace(result, cells=(replace(cell, attacks=(attack,)),)))).text
+    assert "whole secret 7.12" in text
+    assert "finds them: 0.25" in text  # the smaller of two, times two
+
+
 def test_nothing_is_loaded_from_anywhere(page: str):
     parsed = Page(page)
     assert "script" not in parsed.tags

@@ -1,0 +1,119 @@
+"""The negative control on what attacks say of secrets: silent under the null, loud where the audit errs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from attacks.scores import Scores
+from audit.analysis import AttackKind, CellScores, RunScores, analyse
+from audit.claim import Claim
+from audit.estimators import Reconstruction, SecretGuess
+from audit.estimators.base import Estimator
+from audit.evidence_control import evidence_p_values
+from audit.policy import Policy
+from audit.results import Outcome
+from audit.score_audit import audit_scores
+
+KIND = AttackKind("extraction", "extraction", "token-log-probabilities")
+
+
+def null(rng: np.random.Generator, k: int, shared: bool, draws: int = 3) -> Scores:
+    """Never-inserted secrets of 6 models; where models share secrets they share their guesses too."""
+    models, n = 6, 8
+    rank = rng.integers(1, k + 1, (1 if shared else models, n)).repeat(models if shared else 1, axis=0)
+    several = (rng.integers(1, k + 1, (draws, models, n)) == rank).any(axis=0)
+    return Scores(
+        tuple(f"c{i}" for i in range(n)), np.zeros((models, n)), np.zeros((models, n), dtype=bool),
+        np.ones(n, dtype=bool), np.full(n, 16), "canary", np.full(n, float(k)),
+        {
+            "guessed": rank == 1, "top_1": rank == 1, "top_4": rank <= 4, "extracted": several,
+            "guesses": np.full((models, n), float(draws)), "exposure": math.log2(k) - np.log2(rank),
+            "reconstructed": rank == 1,
+        },
+        secret_set=None if shared else np.arange(models),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_under_the_null_small_p_values_are_rare(shared: bool) -> None:
+    rng, audits, level = np.random.default_rng(1), 200, 0.1
+    low = dict.fromkeys(evidence_p_values(null(rng, 20, shared), [Reconstruction(prior=1 / 20)]), 0)
+    assert set(low) == {"guessed", "top_1", "top_4", "extracted", "exposure", "reconstruction by its prior"}
+    for _ in range(audits):
+        for name, p in evidence_p_values(null(rng, 20, shared), [Reconstruction(prior=1 / 20)]).items():
+            low[name] += p <= level
+    for name, count in low.items():
+        assert binom.sf(count - 1, audits, level) > 1e-4, f"{name}: {count} of {audits}"
+
+
+@pytest.mark.parametrize("name", ["guessed", "top_4", "extracted", "exposure"])
+def test_one_secret_of_a_large_space_that_is_found_is_enough(name: str) -> None:
+    scores = null(np.random.default_rng(2), 10**8, False)
+    sound = evidence_p_values(scores, ())
+    assert min(sound.values()) > 0.05
+    leaked = scores.evidence[name].astype(float)
+    leaked[2, 3] = math.log2(10**8) if name == "exposure" else 1.0
+    p = evidence_p_values(replace(scores, evidence={**scores.evidence, name: leaked}), ())
+    assert p[name] < 1e-4
+    assert {other: p[other] for other in p if other != name} == {o: sound[o] for o in sound if o != name}
+
+
+def test_several_draws_are_allowed_more_than_one() -> None:
+    rng = np.random.default_rng(3)
+    scores = null(rng, 100, False, draws=50)
+    assert scores.evidence["extracted"].mean() > 0.3
+    assert evidence_p_values(scores, ())["extracted"] > 1e-3
+    alone = {name: array for name, array in scores.evidence.items() if name != "guesses"}
+    assert evidence_p_values(replace(scores, evidence=alone), ())["extracted"] < 1e-3
+
+
+def test_a_prior_that_is_too_small_shows() -> None:
+    scores = null(np.random.default_rng(4), 2, False)
+    assert evidence_p_values(scores, [Reconstruction(prior=0.5)])["reconstruction by its prior"] > 1e-3
+    assert evidence_p_values(scores, [Reconstruction(prior=0.01)])["reconstruction by its prior"] < 1e-3
+    assert evidence_p_values(replace(scores, space=np.ones(8), evidence={}), [SecretGuess()]) == {}
+
+
+def planted(seed: int, leak: bool, right: float) -> Scores:
+    """Half of the canaries are references; `leak` guesses one of those, whose scores say nothing."""
+    rng, models, n = np.random.default_rng(seed), 6, 32
+    reference = np.arange(n) >= n // 2
+    member = (rng.random((models, n)) < 0.5) & ~reference
+    guessed = member & (rng.random((models, n)) < right)
+    guessed[1, -1] = leak
+    return Scores(
+        tuple(f"c{i}" for i in range(n)), rng.normal(3.0 * right * member), member, reference,
+        np.ones(n, dtype=np.int64), "canary", np.full(n, 1e8), {"guessed": guessed}, secret_set=np.arange(models),
+    )  # fmt: skip
+
+
+def judge(leak: bool, estimators: tuple[Estimator, ...] = (SecretGuess(),)) -> RunScores:
+    cells = tuple(
+        CellScores("text", Claim(epsilon, 1e-5), 1.0, 6, {KIND: planted(seed, leak and math.isinf(epsilon), right)},
+                   {}, {}, estimators)
+        for seed, epsilon, right in ((0, 30.0, 0.2), (1, math.inf, 1.0))
+    )  # fmt: skip
+    return RunScores("run", cells, 1e-5, 0.95, 0, Policy(least_power=0.1))
+
+
+def test_a_run_whose_never_inserted_secrets_are_found_is_inconclusive() -> None:
+    assert analyse(judge(leak=False)).verdict.outcome is Outcome.NOT_REFUTED
+    verdict = analyse(judge(leak=True)).verdict
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "Secrets that were never inserted were found more often than chance allows" in verdict.reason
+    assert "extraction: guessed" in verdict.reason
+    cell = analyse(judge(leak=True)).cells[0]
+    assert cell.verdict is not None
+    assert cell.verdict.alarmed
+
+
+def test_a_claim_is_not_refuted_by_scores_whose_references_were_guessed() -> None:
+    for leak, outcome in ((False, Outcome.REFUTED), (True, Outcome.INCONCLUSIVE)):
+        audit = audit_scores(planted(5, leak, 1.0), 1e-5, 0.95, SecretGuess(), Claim(2.0, 1e-5), 0)
+        assert audit.verdict is not None
+        assert audit.verdict.outcome is outcome
