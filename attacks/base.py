@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,13 +18,20 @@ from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
 
+OMITTED = "omitted where default"
+"""Key of a field's metadata: at its default it is no part of a plug-in's identity, nor of any unit's key."""
+
 
 @dataclass(frozen=True)
 class Attack(ABC):
     """One attack. A subclass is a frozen dataclass; its fields are its whole configuration.
 
+    Attributes:
+        label: what the report calls this configuration of it; empty for the attack's name. One attack under several
+            configurations in one audit needs a label for each but one. Scores do not depend on it.
+
     Class attributes:
-        name: what the configuration and the report call it.
+        name: what the configuration calls it, and the report where it has no label.
         access: all that it may ask of a view.
         kinds: the canaries that it can attack, "array", "text" or both.
         family: the row of the threat-model table: "membership", "label-only", "extraction" or "white-box".
@@ -32,12 +39,19 @@ class Attack(ABC):
         needs_secrets: whether it can score nothing but canaries with secrets.
     """
 
+    label: str = field(default="", kw_only=True, metadata={OMITTED: True})
+
     name: ClassVar[str]
     access: ClassVar[Access]
     kinds: ClassVar[frozenset[str]]
     family: ClassVar[str]
     needs_references: ClassVar[bool] = False
     needs_secrets: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """What scores, bounds, reports and gates call it: its label, or its name."""
+        return self.label or self.name
 
     def check(self, canaries: CanarySet) -> None:
         """Refuse canaries that it cannot attack, before anything is trained.

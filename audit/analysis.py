@@ -196,6 +196,7 @@ def _attack(
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
+        visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
+from attacks.cross_model import LEAST_MODELS, CrossModel
 from attacks.scores import Observations, Scores
 from attacks.view import WHITE_BOX
 from audit import registry
@@ -122,7 +123,7 @@ def run(
     Raises:
         InputError: for arguments out of range, data that does not fit, or answers of the wrong shape.
     """
-    _check(attacks, confidence, least_power)
+    _check(attacks, models, confidence, least_power)
     if records_per_user < 1:
         raise InputError(f"Expected records_per_user >= 1, got {records_per_user}.")
     _check_estimators(estimators or (), claim)
@@ -239,12 +240,16 @@ def _numbers(scores: Any, name: str) -> NDArray[np.float64]:
     return found
 
 
-def _check(attacks: Sequence[Attack], confidence: float, least_power: float) -> None:
-    names = [attack.name for attack in attacks]
-    if not names:
+def _check(attacks: Sequence[Attack], models: int, confidence: float, least_power: float) -> None:
+    if not attacks:
         raise InputError("Expected at least one attack, got none.")
-    if len(set(names)) != len(names):
-        raise InputError(f"Expected that each attack is named once, got {', '.join(names)}.")
+    registry.attack_titles(attacks)
+    for attack in attacks:
+        if isinstance(attack, CrossModel) and models < LEAST_MODELS:
+            raise InputError(
+                f"Attack '{attack.name}' compares each model with others, so models must be at least {LEAST_MODELS}, "
+                f"got {models}."
+            )
     if not 0 < confidence < 1:
         raise InputError(f"Expected confidence in (0, 1), got {confidence}.")
     if not 0 <= least_power <= 1:
@@ -297,9 +302,9 @@ def _cell(
             score=np.concatenate([one.score for one in seen]),
             evidence={name: np.concatenate([one.evidence[name] for one in seen]) for name in seen[0].evidence},
         )
-        kind = AttackKind(attack.name, attack.family, attack.access.value)
+        kind = AttackKind(attack.title, attack.family, attack.access.value)
         scores[kind] = attack, Scores.join(together, canaries, inclusion)
-        queries[attack.name] = float(seen[0].queries)
+        queries[attack.title] = float(seen[0].queries)
     if estimators is None:
         estimators = default_estimators(next(iter(scores.values()))[1], claim.delta, confidence)
     return CellScores(

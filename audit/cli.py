@@ -174,7 +174,7 @@ def bound(
     ] = None,
     calibrate: Annotated[
         str | None,
-        typer.Option("--calibrate", help="lira, rmia, ...: half of the models, held against the other half."),
+        typer.Option("--calibrate", help="lira, rmia, ...: half of the models (by the seed), held against the others."),
     ] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -193,7 +193,7 @@ def bound(
     claim = stated_claim(delta, epsilon, noise_multiplier, sample_rate, steps)
     measured = read_scores(scores, manifest)
     if calibrate is not None:
-        measured = calibrated_by(calibrate, measured)
+        measured = calibrated_by(calibrate, measured, seed)
     found = audit_scores(measured, delta, confidence, chosen, claim, seed)
     if as_json:
         _print_json(found.document())

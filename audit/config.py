@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from attacks.base import Attack
-from attacks.cross_model import CrossModel
+from attacks.cross_model import LEAST_MODELS, CrossModel
 from attacks.view import WHITE_BOX, Access
 from audit import registry
 from audit.estimators.base import Estimator
@@ -163,14 +163,17 @@ class AuditPlan(Table):
                     f"attack '{attack.name}' needs access to {attack.access}, which trainer '{self.trainer.name}' does "
                     f"not give; 'ensemble' does with {RELEASED_BY[attack.access]}."
                 )
+            if isinstance(attack, CrossModel) and self.models < LEAST_MODELS:
+                raise InputError(
+                    f"attack '{attack.name}' compares each model with others, so models must be at least "
+                    f"{LEAST_MODELS}, got {self.models}."
+                )
             if self.canaries.sets > 1 and isinstance(attack, CrossModel):
                 raise InputError(
                     f"attack '{attack.name}' compares what models make of one canary, but with sets = "
                     f"{self.canaries.sets} they hold different ones; set sets to 1."
                 )
-        names = [attack.name for attack in self.attacks]
-        if len(set(names)) != len(names):
-            raise InputError(f"each attack may be named once, got {', '.join(names)}.")
+        registry.attack_titles(self.attacks)
         if self.canaries.randomise == "model" and self.models % 2:
             raise InputError(f"models must be even where each model has the canary or not, got {self.models}.")
         return self

@@ -10,7 +10,8 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -20,6 +21,7 @@ from typing import Any, cast, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from attacks.base import OMITTED
 from canaries.errors import InputError
 
 
@@ -52,6 +54,7 @@ ESTIMATORS = Kind("estimator", "audit.estimators.base", "Estimator", "audit.esti
 TRAINERS = Kind("trainer", "audit.training.base", "SweepTrainer", "audit.training", "firedamp.trainers")
 MODELS = Kind("model", "audit.training.models", "Architecture", "audit.training", "firedamp.models")
 DATASETS = Kind("data set", "audit.training.datasets", "DatasetSource", "audit.training.datasets", "firedamp.datasets")
+LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 KINDS = (DESIGNS, ATTACKS, ESTIMATORS, TRAINERS, MODELS, DATASETS)
 
 
@@ -124,10 +127,31 @@ def identity(plugin: Any) -> dict[str, Any]:
     """A plug-in as plain data, from which `build` makes it again: its name and every field, nested ones likewise."""
     cls = type(plugin)
     ours = any(_inside(cls, package) for package in ("canaries", "attacks", "audit"))
-    values = {f.name: getattr(plugin, f.name) for f in dataclasses.fields(plugin) if f.init}
+    values = {
+        f.name: getattr(plugin, f.name) for f in dataclasses.fields(plugin) if f.init and not _left_out(plugin, f)
+    }
     return {"name": plugin.name if ours else f"{cls.__module__}:{cls.__qualname__}"} | {
         key: identity(value) if dataclasses.is_dataclass(value) else _plain(value) for key, value in values.items()
     }
+
+
+def attack_titles(attacks: Sequence[Any]) -> tuple[str, ...]:
+    """What each attack of an audit is called.
+
+    Raises:
+        InputError: for a title that two have, or for a label that is no plain name, or another attack's name.
+    """
+    for attack in attacks:
+        if not attack.label:
+            continue
+        if not re.fullmatch(LABEL, attack.label):
+            raise InputError(f"Expected a label that matches {LABEL} for attack '{attack.name}', got {attack.label!r}.")
+        if attack.label != attack.name and attack.label in available(ATTACKS):
+            raise InputError(f"'{attack.label}' cannot be the label of attack '{attack.name}': it is another's name.")
+    titles = tuple(attack.title for attack in attacks)
+    if len(set(titles)) != len(titles):
+        raise InputError(f"Expected attacks of different names, got {', '.join(titles)}; give one a label of its own.")
+    return titles
 
 
 def unknown_key(key: str, allowed: set[str], where: str) -> str:
@@ -198,6 +222,11 @@ def _concrete(base: type[Any]) -> list[type[Any]]:
     for subclass in base.__subclasses__():
         found += _concrete(subclass)
     return found
+
+
+def _left_out(plugin: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether a field is at its default and marked as no part of the identity then."""
+    return bool(field.metadata.get(OMITTED)) and getattr(plugin, field.name) == field.default
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

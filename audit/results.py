@@ -121,7 +121,7 @@ class AttackResult:
     """One attack on the models of one cell.
 
     Attributes:
-        attack: its name.
+        attack: its label, or its name.
         family: "membership", "label-only", "extraction" or "white-box".
         access: what it was granted.
         queries: records that it sent to each model.
@@ -134,6 +134,8 @@ class AttackResult:
         claim_test: the cell's claim held against these scores, its p-value adjusted for all such tests and all bounds
             of the run; None for a control or where no test fits.
         could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
+        visible: whether a perfect attack's scores of as many models and canaries would have a `seen_p` that is small
+            enough for a positive control.
         tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
         risks: the records most at risk, the worst first; empty with few models, or where whole models were randomised.
         chance_p: by what an attack says of secrets, the p-value of "never-inserted ones fare as chance allows".
@@ -151,6 +153,7 @@ class AttackResult:
     extraction: tuple[Extraction, ...] = ()
     claim_test: ClaimTest | None = None
     could_refute: bool = False
+    visible: bool = True
     tpr_at: Mapping[float, Interval] = field(default_factory=dict)
     risks: tuple[RecordRisk, ...] = ()
     chance_p: Mapping[str, float] = field(default_factory=dict)

@@ -70,9 +70,9 @@ def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> Cel
     frame = run.scores(audit["name"], cell["units"])
     facts = run.facts(audit["name"], cell["units"])
     seen = {
-        AttackKind(attack.name, attack.family, attack.access.value): (
+        AttackKind(attack.title, attack.family, attack.access.value): (
             attack,
-            scores_from_frame(frame[frame["attack"] == attack.name], cell["randomised"]),
+            scores_from_frame(frame[frame["attack"] == attack.title], cell["randomised"]),
         )
         for attack in attacks
         if len(frame)

@@ -154,6 +154,8 @@ def audit_scores(
         )
         if not _controls(attack).seen and verdict.outcome is Outcome.INCONCLUSIVE:
             reason = f"The scores tell nothing of membership (p = {attack.seen_p:.2g}), so nothing follows from them."
+            if association_p_value(perfect_scores(planted)) >= CONTROL_ALARM:
+                reason = "There are too few scores to tell anything of membership: not even a perfect attack's would."
             verdict = replace(verdict, reason=reason)
     return ScoreAudit(bounds, because, auc, verdict, _estimates(planted, delta, confidence, seed), test)
 

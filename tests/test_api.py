@@ -217,7 +217,8 @@ def test_bad_answers_are_named(train, sentence):
         ({"data": ([f"text {i}" for i in range(200)])}, "makes array records, but data set 'data' holds text"),
         ({"confidence": 1.0}, r"confidence in \(0, 1\), got 1.0"),
         ({"attacks": []}, "at least one attack"),
-        ({"attacks": [attacks.Loss(), attacks.Loss()]}, "each attack is named once, got loss, loss"),
+        ({"attacks": [attacks.LiRA()], "models": 3}, "compares each model with others, so models must be at least 4"),
+        ({"attacks": [attacks.Loss(), attacks.Loss()]}, "attacks of different names, got loss, loss; give one a label"),
         ({"least_power": 2.0}, r"least_power in \[0, 1\], got 2.0"),
         ({"canaries": Secrets()}, "makes text records, but data set 'data' holds array records"),
         (

@@ -110,7 +110,7 @@ def test_unknown_keys(path, sentence):
             "audits.0.attacks",
             ["loss", {"name": "noise-robustness", "copys": 3}],
             "audits.0.attacks.1: Unknown key 'copys' in attack 'noise-robustness' (did you mean 'copies'?); "
-            "allowed: copies, scales.",
+            "allowed: copies, label, scales.",
         ),
         (
             "audits.0.estimators",
@@ -274,7 +274,11 @@ def test_plugins_are_checked(path, value, sentence):
             "audits.0: canary design 'secrets' makes text records, data set 'digits' holds array records.",
         ),
         ("audits.0.attacks", ["loss", "extraction"], "audits.0: attack 'extraction' cannot attack array canaries."),
-        ("audits.0.attacks", ["loss", "loss"], "audits.0: each attack may be named once, got loss, loss."),
+        (
+            "audits.0.attacks",
+            ["loss", "loss"],
+            "audits.0: Expected attacks of different names, got loss, loss; give one a label of its own.",
+        ),
         ("epsilons", [1.0, 2.0, 1], "each epsilon may be named once, got [1.0, 2.0, 1.0]."),
     ],
 )
@@ -282,8 +286,17 @@ def test_what_does_not_go_together(path, value, sentence):
     assert refusal(changed(path, value)) == sentence
 
 
+def test_attacks_that_compare_models_need_four_of_them():
+    table = changed("audits.0.attacks", ["loss", "lira"])
+    table["audits"][0]["models"] = 3
+    assert refusal(table) == (
+        "audits.0: attack 'lira' compares each model with others, so models must be at least 4, got 3."
+    )
+
+
 def test_attacks_that_compare_models_need_the_same_canaries_in_all_of_them():
     table = changed("audits.0.attacks", ["loss", "lira"])
+    table["audits"][0]["models"] = 4
     parse(table)
     table["audits"][0]["canaries"]["sets"] = 2
     assert refusal(table) == (

@@ -118,7 +118,7 @@ def test_a_name_or_a_table_builds(kind, spec, built):
 @pytest.mark.parametrize(
     ("kind", "spec"),
     [
-        (ATTACKS, {"name": "noise-robustness", "copies": 3, "scales": [0.5, 1.0]}),
+        (ATTACKS, {"name": "noise-robustness", "copies": 3, "scales": [0.5, 1.0], "label": "three"}),
         (TRAINERS, {"name": "opacus", "model": {"name": "cnn", "channels": [4, 8]}, "steps": 3}),
         (DESIGNS, {"name": "secrets", "repetitions": [2, 3]}),
         (ESTIMATORS, {"name": "clopper-pearson", "threshold": 1.5}),
@@ -140,11 +140,12 @@ def test_identity_builds_the_same_again(kind, spec):
         (ATTACKS, "los", "Unknown attack 'los' (did you mean 'loss'?); allowed: "),
         (ATTACKS, "zzz", "Unknown attack 'zzz'; allowed: "),
         (TRAINERS, "opcus", "Unknown trainer 'opcus' (did you mean 'opacus'?); allowed: "),
-        (ATTACKS, {"name": "loss", "copies": 3}, "Unknown key 'copies' in attack 'loss'; allowed: none."),
+        (ATTACKS, {"name": "loss", "copies": 3}, "Unknown key 'copies' in attack 'loss'; allowed: label."),
         (
             ATTACKS,
             {"name": "noise-robustness", "copys": 3},
-            "Unknown key 'copys' in attack 'noise-robustness' (did you mean 'copies'?); allowed: copies, scales.",
+            "Unknown key 'copys' in attack 'noise-robustness' (did you mean 'copies'?); "
+            "allowed: copies, label, scales.",
         ),
         (
             TRAINERS,

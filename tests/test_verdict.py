@@ -91,6 +91,14 @@ def test_an_attack_that_saw_nothing_without_noise_proves_nothing_by_its_silence(
     assert "No attack saw the canaries even without noise" in verdict.reason
 
 
+def test_too_few_models_for_any_attack_to_be_seen_are_called_so():
+    few = [dataclasses.replace(attack(name=name), visible=False) for name in ("loss", "other")]
+    reason = judged(attack(bound()), controls=read_controls(few, few, 1e-3)).reason
+    assert reason.startswith("There were too few models and canaries to tell whether an attack sees the canaries")
+    enough = [*few, attack(name="loss")]
+    assert read_controls(enough, enough, 1e-3).telling
+
+
 def test_the_attack_that_saw_must_have_the_power():
     controls = Controls(frozenset({"weak"}), frozenset(), 1e-3)
     verdict = judged(attack(bound(0.1, 9.0)), attack(bound(0.1, 0.9), name="weak"), controls=controls)
