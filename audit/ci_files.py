@@ -125,7 +125,7 @@ firedamp:
   cache:
     key: firedamp-$CI_COMMIT_REF_SLUG
     fallback_keys: ["firedamp-$CI_DEFAULT_BRANCH"]
-    paths: [runs/]
+    paths: ["runs/ci-*"]
     when: always
   before_script:
     - |
@@ -135,7 +135,7 @@ firedamp:
     - >-
       KEY=$({ git ls-files -s '@EXPERIMENT@' '*.py' '*.toml' '*requirements*.txt' '*.lock';
       @VERSIONS@; } | sha256sum | cut -c1-16)
-    - mkdir -p runs && find runs -mindepth 1 -maxdepth 1 ! -name "ci-$KEY" -exec rm -rf {} +
+    - mkdir -p runs && find runs -mindepth 1 -maxdepth 1 -name 'ci-*' ! -name "ci-$KEY" -exec rm -rf {} +
     # 1, 3 and 4 are verdicts, and the gate's to judge.
     - firedamp sweep '@EXPERIMENT@' --out "runs/ci-$KEY" || @JUDGED@
     - firedamp gate "runs/ci-$KEY"

@@ -93,7 +93,7 @@ def opacus_model(mode: str, clipping: str, own_divisor: bool, noisy: bool) -> On
                 "clipbound_learning_rate": 0.2,
                 "max_clipbound": 10 * NORM,
                 "min_clipbound": NORM / 10,
-                "unclipped_num_std": 10.0,
+                "unclipped_num_std": 10.0 if noisy else 1e-3,  # of the noise on the quantile
             }
         tensors = len(list(module.parameters()))
         norm = [NORM / math.sqrt(tensors)] * tensors if clipping == "per_layer" else NORM

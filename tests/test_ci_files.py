@@ -61,7 +61,7 @@ def test_trained_models_are_kept_by_a_key_over_code_and_versions(repository):
     assert list(steps).index("Save models") < list(steps).index("Gate")
     assert steps["Train and attack"]["timeout-minutes"] < job(github)["timeout-minutes"]
     cache = YAML(typ="safe").load(gitlab)["firedamp"]["cache"]
-    assert (cache["paths"], cache["when"]) == (["runs/"], "always")
+    assert (cache["paths"], cache["when"]) == (["runs/ci-*"], "always")
 
 
 PIP = """
@@ -164,13 +164,15 @@ def test_the_lines_for_gitlab_run(repository):
     (gitlab,) = write_ci_files(Path("audits/tiny.toml"), "gitlab", repository, "")
     runner, work = Runner(repository), YAML(typ="safe").load(gitlab)["firedamp"]
     (repository / "pyproject.toml").write_text('[project]\nname = "brings-firedamp"\n')
-    (repository / "runs" / "ci-old").mkdir(parents=True)
+    for there in ("ci-old", "main"):
+        (repository / "runs" / there).mkdir(parents=True)
     assert runner("git init -q . && git add audits").returncode == 0
     assert runner("\n".join(work["before_script"]), FIREDAMP=work["variables"]["FIREDAMP"]).returncode == 0
     assert runner.installed.read_text() == "-e .\n"
     done = runner("\n".join(work["script"]))
     assert done.returncode == 3, done.stderr
-    (made,) = (repository / "runs").iterdir()
+    made, kept = sorted((repository / "runs").iterdir())
+    assert kept.name == "main"  # a baseline of the repository's
     assert re.fullmatch("ci-[0-9a-f]{16}", made.name)
     assert (made / "gate.junit.xml").is_file()
 
