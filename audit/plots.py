@@ -416,6 +416,8 @@ def _extraction_row(
         ax.set_ylabel(label)
     if not auc.lines[2:]:
         auc.set_visible(False)
+    if all(math.isnan(row.exposure) for points in series.values() for _, row in points):  # an attack that ranks nothing
+        exposure.set_visible(False)
 
 
 def _levels(ax: Axes, best: float, chance: float, theme: Theme) -> None:

@@ -2,6 +2,7 @@
 
 from canaries.base import CanaryDesign, CanarySet, Secret
 from canaries.blank import Blank
+from canaries.boundary import Boundary
 from canaries.dirac import Dirac
 from canaries.hot_pixel import HotPixel
 from canaries.inclusion import Inclusion
@@ -12,6 +13,7 @@ from canaries.noise import UniformNoise
 
 __all__ = [
     "Blank",
+    "Boundary",
     "CanaryDesign",
     "CanarySet",
     "Dirac",

@@ -184,7 +184,7 @@ class CanaryDesign(ABC):
         if self.needs_initial_model:
             if initial is None:
                 raise InputError(
-                    f"Canary design '{self.name}' takes the least likely label under the model that training starts "
+                    f"Canary design '{self.name}' asks the model that training starts "
                     "from, but each model starts from parameters of its own; use a trainer with initial = 'shared', "
                     "'pretrained' or 'given'."
                 )

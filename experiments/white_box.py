@@ -212,34 +212,42 @@ def _estimators(claimed: DPSGD) -> dict[str, Estimator]:
 
 
 def ideal_bounds(mechanism: DPSGD, models: int, seed: int) -> dict[bool, Row]:
-    """By whether the score is the likelihood ratio: median bounds of IDEALS draws of the mechanism's own scores.
-
-    "limit" is what the Gaussian reading comes to with models without number: epsilon of mu, the distance of the
-    scores' means in standard deviations.
-    """
-    many, member = np.arange(400_000) % 2 == 0, np.arange(models) % 2 == 0
+    """By whether the score is the likelihood ratio: median bounds of IDEALS draws of the mechanism's own scores."""
+    member = np.arange(models) % 2 == 0
     estimators = {"ideal": _estimators(mechanism)["bound"], "ideal_gaussian": CalibratedGaussian()}
     drawn = [ideal(mechanism, member, derive_seed(seed, draw)) for draw in range(IDEALS)]
     found: dict[bool, Row] = {}
-    for ratio in (False, True):
-        score = ideal(mechanism, many, seed)[ratio]
-        ins, outs = score[many], score[~many]
-        apart = float((ins.mean() - outs.mean()) / np.sqrt((ins.var() + outs.var()) / 2))
+    for ratio, limit in zip((False, True), limits(mechanism, seed), strict=True):
         scores = [Scores.from_matrix(both[ratio][:, None], member[:, None], "model") for both in drawn]
         bounds = {name: [bound(e, s) for s in scores] for name, e in estimators.items()}
         medians = {name: float(np.median(each)) for name, each in bounds.items()}
-        found[ratio] = {**medians, "ideal_sd": float(np.std(bounds["ideal"])), "limit": epsilon_of(apart, DELTA)}
+        found[ratio] = {**medians, "ideal_sd": float(np.std(bounds["ideal"])), "limit": limit}
     return found
+
+
+def limits(mechanism: DPSGD, seed: int, models: int = 400_000) -> tuple[float, float]:
+    """What a Gaussian reading of the sum, and of the likelihood ratio, comes to with models without number.
+
+    The epsilon of mu, the distance of the scores' means in standard deviations.
+    """
+    member = np.arange(models) % 2 == 0
+    found = []
+    for score in ideal(mechanism, member, seed):
+        ins, outs = score[member], score[~member]
+        apart = float((ins.mean() - outs.mean()) / np.sqrt((ins.var() + outs.var()) / 2))
+        found.append(epsilon_of(apart, DELTA))
+    return found[0], found[1]
 
 
 def ideal(mechanism: DPSGD, member: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sum of inner products, and likelihood ratio, float64[models], of the mechanism itself."""
     q, sigma, rng = mechanism.sample_rate, mechanism.noise_multiplier, generator(seed, "ideal")
     total, ratio = np.zeros(len(member)), np.zeros(len(member))
+    out = np.log1p(-q) if q < 1 else -np.inf
     for _ in range(mechanism.steps):
         z = rng.normal(size=len(member)) + (member & (rng.random(len(member)) < q)) / sigma
         total += z
-        ratio += np.logaddexp(np.log1p(-q), np.log(q) + z / sigma - 0.5 / sigma**2)
+        ratio += np.logaddexp(out, np.log(q) + z / sigma - 0.5 / sigma**2)
     return total, ratio
 
 

@@ -94,7 +94,7 @@ def _reading_subsampled(table: pd.DataFrame) -> str:
         f"standard deviations: what the Gaussian reading approaches with more and more models. It is no ceiling for "
         f"`bound`, which reads the scores against the curve of the claimed sampling: that curve is steeper than a "
         f"Gaussian one of equal mu, and the likelihood ratio's limit is there the claim itself. Bounds above the claim "
-        f"would be false: {above}"
+        f"are false, which one in twenty may be: {above}"
         + (f"; largest: {over['bound'].max():.2f}." if len(over) else ".")
         + ("" if "fashion-mnist" in set(table["data"]) else " Fashion-MNIST is left out: its files were not there.")
     )
@@ -135,7 +135,7 @@ def _figure(tables: dict[str, pd.DataFrame]) -> Figure:
         panels[name](ax, SUMMARIES[name](table))
         ax.set(title=TITLES[name], xlabel="epsilon is at least (95%, delta 1e-5)")
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=8, loc="lower right")
+        ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=3)
     return figure
 
 
@@ -156,7 +156,7 @@ def _one_run(ax: Axes, table: pd.DataFrame) -> None:
 
 def _subsampled(ax: Axes, table: pd.DataFrame) -> None:
     table = table[(table["pipeline"] == "as claimed") & (table["epsilon"] == table["epsilon"].max())]
-    labels = [f"{r.data}, {r.attack}, q {r.rate:g}" for r in table.itertuples()]
+    labels = [f"{r.data}, {r.attack}, q {r.rate:g}, claims {r.epsilon:g}" for r in table.itertuples()]
     _bars(ax, labels, {"measured": list(table["bound"]), "ideal mechanism": list(table["ideal"])})
 
 

@@ -31,7 +31,9 @@ def test_the_least_likely_label_is_that_of_the_initial_model(design):
 
 @pytest.mark.parametrize("design", ASKING, ids=lambda design: design.name)
 def test_without_an_initial_model_it_is_refused(design):
-    with pytest.raises(InputError, match=f"'{design.name}' takes the least likely label .* initial = 'shared'"):
+    with pytest.raises(
+        InputError, match=f"'{design.name}' asks the model that training starts from, .* initial = 'shared'"
+    ):
         design.make(DATA, 1, np.random.default_rng(0))
 
 

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 import canaries
-from canaries import Blank, CanaryDesign, Dirac, HotPixel, Inclusion, LowVariance, Mislabelled, Natural, UniformNoise
+from canaries import (
+    Blank,
+    Boundary,
+    CanaryDesign,
+    Dirac,
+    HotPixel,
+    Inclusion,
+    LowVariance,
+    Mislabelled,
+    Natural,
+    UniformNoise,
+)
 from canaries.errors import InputError
 from canaries.inclusion import training_set
 from canaries.passages import Passages
@@ -40,6 +51,7 @@ DESIGNS = [
     LowVariance(),
     HotPixel(),
     HotPixel(value=-2.0, label=1),
+    Boundary(),
     Natural(),
     Secrets(),
     Dirac(),
@@ -65,7 +77,13 @@ def test_names_are_unique():
 
 
 def make(design: CanaryDesign, seed: int = 0, count: int = 12, references: int = 4):
-    return design.make(DATA[design.kind], count, np.random.default_rng(seed), references)
+    initial = linear_model if design.needs_initial_model else None
+    return design.make(DATA[design.kind], count, np.random.default_rng(seed), references, initial)
+
+
+def linear_model(records: ArrayRecords):
+    scores = np.exp(records.x.reshape(len(records), -1) @ np.random.default_rng(0).normal(size=(12, 3)))
+    return scores / scores.sum(axis=1, keepdims=True)
 
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -95,6 +95,23 @@ def test_extraction_draws_rate_exposure_and_auc_by_repetition(result: RunResult)
     assert [88.0, 100.0] in [[round(v, 6) for v in bar] for bar in bars]
 
 
+def test_an_attack_that_ranks_nothing_has_no_panel_of_exposure(result: RunResult):
+    unranked = tuple(
+        replace(
+            cell,
+            attacks=tuple(
+                replace(a, extraction=tuple(replace(row, exposure=math.nan) for row in a.extraction))
+                for a in cell.attacks
+            ),
+        )
+        for cell in result.cells
+    )
+    for shown, visible in ((result, 3), (replace(result, cells=unranked), 2)):
+        figure = plots.extraction(shown)
+        assert figure is not None
+        assert sum(ax.get_visible() for ax in figure.axes[:3]) == visible
+
+
 def test_roc_starts_at_the_floor_that_the_sample_allows(result: RunResult):
     figure = plots.roc(result)
     assert figure is not None
