@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     parser.add_argument("--docs", type=Path, help="also write the report, faults.md, and the tables there")
     parser.add_argument("--clean", type=int, default=200, help="audits of the right trainer")
-    parser.add_argument("--repeats", type=int, default=4, help="further seeds for every fault")
+    parser.add_argument("--repeats", type=int, default=3, help="further seeds for every fault")
     parser.add_argument("--jobs", type=int, default=1, help="workers for all but the timed audits")
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
