@@ -22,6 +22,7 @@ from pydoc_data.topics import topics
 import attacks
 import audit
 from audit.accounting import claim_of, noise_multiplier
+from audit.programs import run_program
 from audit.training.causal_lm import CausalLMView, LoRAFineTuning, first_layers
 from canaries.secrets import Secrets
 
@@ -86,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)
