@@ -19,7 +19,7 @@ from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.contrast import Seen, hold_against_control
 from audit.estimators.base import Estimator
-from audit.evidence_control import evidence_p_values
+from audit.evidence_control import evidence_p_values, unproven
 from audit.membership import membership_metrics
 from audit.metrics import RESAMPLES, association_p_value, extraction
 from audit.policy import Policy
@@ -196,6 +196,7 @@ def _attack(
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
+        unproven=unproven(bounds, cell.estimators),
         visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
     )
 
@@ -236,7 +237,7 @@ def _cell(
                 verdict,
                 cell.claim,
                 _seen(cell, attacks),
-                {name: seen for name, seen in without_noise.items() if name in (controls.seen or ())},
+                {attack.attack: without_noise[attack.attack] for attack in controls.able(attacks)},
                 run.policy.least_power,
                 single,
                 1 - run.confidence,
