@@ -54,6 +54,7 @@ class CellScores:
         held_out: by attack, the scores that bounds, tests and controls are taken from, where `scores` were calibrated
             on each other's coins and are for describing the attack alone.
         signals: by attack, what each model alone said, where `scores` were calibrated.
+        models_wanted: how many models a run grows to whose looks are paid for; None where it is not growing.
     """
 
     audit: str
@@ -66,6 +67,7 @@ class CellScores:
     estimators: tuple[Estimator, ...]
     held_out: dict[AttackKind, Scores] = field(default_factory=dict)
     signals: dict[AttackKind, Scores] = field(default_factory=dict)
+    models_wanted: int | None = None
 
     @property
     def models_done(self) -> int:
@@ -229,6 +231,7 @@ def _cell(
             run.policy.least_power,
             1 - run.confidence,
             needs_references=True,
+            models_wanted=cell.models_wanted,
         )
         if positive:
             without_noise = _seen(*positive[0])
