@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,7 @@ class CellScores:
         held_out: by attack, the scores that bounds, tests and controls are taken from, where `scores` were calibrated
             on each other's coins and are for describing the attack alone.
         signals: by attack, what each model alone said, where `scores` were calibrated.
+        models_wanted: how many models a run grows to whose looks are paid for; None where it is not growing.
     """
 
     audit: str
@@ -66,6 +67,7 @@ class CellScores:
     estimators: tuple[Estimator, ...]
     held_out: dict[AttackKind, Scores] = field(default_factory=dict)
     signals: dict[AttackKind, Scores] = field(default_factory=dict)
+    models_wanted: int | None = None
 
     @property
     def models_done(self) -> int:
@@ -87,7 +89,15 @@ class CellScores:
         ]
 
 
-def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> dict[str, dict[AttackKind, Scores]]:
+class Calibrated(TypedDict):
+    """Fields of `CellScores`."""
+
+    scores: dict[AttackKind, Scores]
+    held_out: dict[AttackKind, Scores]
+    signals: dict[AttackKind, Scores]
+
+
+def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> Calibrated:
     """The fields `scores`, `held_out` and `signals` of `CellScores`, from what each attack saw in each model.
 
     Attacks that compare models are calibrated leave-one-out to describe them, and on held-out models to prove
@@ -230,6 +240,7 @@ def _cell(
             run.policy.least_power,
             1 - run.confidence,
             needs_references=True,
+            models_wanted=cell.models_wanted,
         )
         if positive:
             without_noise = _seen(*positive[0])
