@@ -197,6 +197,7 @@ def _attack(
         could_refute=perfect is not None and perfect.p_value <= single,
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
         visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
+        held_out=cell.held_out.get(kind),
     )
 
 
