@@ -208,6 +208,7 @@ def _attack(
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
         unproven=unproven(bounds, cell.estimators),
         visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
+        held_out=cell.held_out.get(kind),
     )
 
 
