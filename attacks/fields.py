@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
@@ -21,7 +22,8 @@ def check_fields(plugin: Any) -> None:
     Raises:
         InputError: one sentence that names the field, its value and what is allowed.
     """
-    for name, adapter in _adapters(type(plugin)).items():
+    cls: Hashable = type(plugin)
+    for name, adapter in _adapters(cls).items():
         value = getattr(plugin, name)
         try:
             adapter.validate_python(_plain(value), strict=True)
@@ -35,7 +37,7 @@ def check_fields(plugin: Any) -> None:
 
 
 @cache
-def _adapters(cls: type[Any]) -> dict[str, TypeAdapter[Any]]:
+def _adapters(cls: Any) -> dict[str, TypeAdapter[Any]]:
     try:
         hints = get_type_hints(cls)
     except NameError:  # An annotation of a class within a function.
