@@ -57,8 +57,15 @@ def sweep(
         float | None, typer.Option("--memory", help="MiB that a portion of a batch may take; by default what is fast.")
     ] = None,
     sequential: Annotated[
-        bool, typer.Option("--sequential", help="Add models in batches and stop as soon as the verdict is clear.")
+        bool, typer.Option("--sequential", help="Add models in batches and stop as soon as a claim is refuted.")
     ] = False,
+    power: Annotated[
+        float | None,
+        typer.Option(
+            "--power",
+            help="With --sequential, stop too where an ideal attack would have refuted half the noise so likely: 0.9.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Plant canaries, train over the epsilons, attack, bound, judge; write the report.
@@ -74,6 +81,8 @@ def sweep(
     from audit.sweeping import sweep as run_sweep
     from audit.training.speed import Speed
 
+    if power is not None and not sequential:
+        raise InputError("--power goes with --sequential.")
     experiment = load(config, overrides or ())
     folder = out or Path("runs") / (f"{experiment.name}-sequential" if sequential else experiment.name)
     console = Console(stderr=True)
@@ -82,7 +91,14 @@ def sweep(
         with ConsoleProgress(console) as progress:
             if sequential:
                 sweep_until_clear(
-                    experiment, folder, jobs, backend, progress, Speed(device, memory), announce=told.append
+                    experiment,
+                    folder,
+                    jobs,
+                    backend,
+                    progress,
+                    Speed(device, memory),
+                    announce=told.append,
+                    enough=power,
                 )
             else:
                 run_sweep(experiment, folder, jobs, backend, progress, Speed(device, memory))
