@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.contrast import Seen, hold_against_control
 from audit.estimators.base import Estimator
-from audit.evidence_control import evidence_p_values
+from audit.evidence_control import evidence_p_values, unproven
 from audit.membership import membership_metrics
 from audit.metrics import RESAMPLES, association_p_value, extraction
 from audit.policy import Policy
@@ -89,7 +89,15 @@ class CellScores:
         ]
 
 
-def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> dict[str, dict[AttackKind, Scores]]:
+class Calibrated(TypedDict):
+    """Fields of `CellScores`."""
+
+    scores: dict[AttackKind, Scores]
+    held_out: dict[AttackKind, Scores]
+    signals: dict[AttackKind, Scores]
+
+
+def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> Calibrated:
     """The fields `scores`, `held_out` and `signals` of `CellScores`, from what each attack saw in each model.
 
     Attacks that compare models are calibrated leave-one-out to describe them, and on held-out models to prove
@@ -198,7 +206,9 @@ def _attack(
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
+        unproven=unproven(bounds, cell.estimators),
         visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
+        held_out=cell.held_out.get(kind),
     )
 
 
@@ -239,7 +249,7 @@ def _cell(
                 verdict,
                 cell.claim,
                 _seen(cell, attacks),
-                {name: seen for name, seen in without_noise.items() if name in (controls.seen or ())},
+                {attack.attack: without_noise[attack.attack] for attack in controls.able(attacks)},
                 run.policy.least_power,
                 single,
                 1 - run.confidence,

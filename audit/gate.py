@@ -192,7 +192,7 @@ def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Ite
     for where, attack in _attacks(cells):
         yield from _extracted(where, attack, policy, each)
         for budget in policy.max_tpr:
-            least = tpr_at_least(attack.scores, budget.fpr, each)
+            least = tpr_at_least(attack.proving, budget.fpr, each)
             if least > budget.limit:
                 message = (
                     f"Attack {attack.attack} finds at least {lower(100 * least)}% of the members at a false positive "
@@ -230,7 +230,7 @@ def _unmeasured(cells: list[CellResult], policy: Policy, result: RunResult) -> I
                 )
                 yield Finding("max_lower_bound", _where(cell.audit, cell.claim.epsilon), message, bound.severity)
     for cell, budget in itertools.product(cells, policy.max_tpr):
-        could = max((most_tpr_at_least(a.scores, budget.fpr, each) for a in cell.attacks), default=0.0)
+        could = max((most_tpr_at_least(a.proving, budget.fpr, each) for a in cell.attacks), default=0.0)
         if could <= budget.limit < 1:
             message = (
                 f"Of the true positive rate at a false positive rate of {budget.fpr:g}, these scores could prove "
