@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from audit.bounds import Bound
 from audit.claim import Claim
 from audit.claim_test import ClaimTest
+from audit.formatting import confidence
 from audit.formatting import lower as shown
 from audit.formatting import upper
 from audit.results import AttackResult, Outcome, Verdict
@@ -217,7 +218,7 @@ def _refuted(best: Bound, claim: Claim, attacks: Sequence[AttackResult]) -> str:
     attack = next(a.attack for a in attacks if best in a.bounds)
     return (
         f"Epsilon is at least {shown(best.epsilon)} (attack {attack}, estimator {best.estimator}, confidence "
-        f"{best.confidence:.4g}); {claim.epsilon:g} is claimed."
+        f"{confidence(best.confidence)}); {claim.epsilon:g} is claimed."
     )
 
 
