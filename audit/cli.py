@@ -75,7 +75,7 @@ def sweep(
     # Only what trains pays for importing torch.
     from audit.config import load
     from audit.early_stop import sweep_until_clear
-    from audit.gate import exit_code
+    from audit.gate import choose_policy, exit_code
     from audit.report.publish import publish
     from audit.runs import load_result
     from audit.sweeping import sweep as run_sweep
@@ -90,16 +90,11 @@ def sweep(
     try:
         with ConsoleProgress(console) as progress:
             if sequential:
+                policy, _ = choose_policy(None, experiment.gate)
                 sweep_until_clear(
-                    experiment,
-                    folder,
-                    jobs,
-                    backend,
-                    progress,
-                    Speed(device, memory),
-                    announce=told.append,
-                    enough=power,
-                )
+                    experiment, folder, jobs, backend, progress, Speed(device, memory),
+                    announce=told.append, enough=power, policy=policy,
+                )  # fmt: skip
             else:
                 run_sweep(experiment, folder, jobs, backend, progress, Speed(device, memory))
     except KeyboardInterrupt:
@@ -344,12 +339,15 @@ def init_ci(
         str | None,
         typer.Option("--source", help="What pip installs Firedamp from: a requirement, URL or path; '' for none."),
     ] = None,
+    sequential: Annotated[
+        bool, typer.Option(help="Whether the job stops as soon as a claim is refuted, as sweep --sequential does.")
+    ] = True,
     as_json: Json = False,
 ) -> int:
     """Write workflow files that sweep, gate and publish on GitHub Actions and GitLab; trained models are cached."""
     from audit.ci_files import write_ci_files
 
-    written = [str(path) for path in write_ci_files(experiment, provider, out, source)]
+    written = [str(path) for path in write_ci_files(experiment, provider, out, source, sequential)]
     if as_json:
         _print_json({"written": written})
     else:

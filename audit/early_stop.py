@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audit.claim_power import LESS_NOISE, power_against_less_noise
 from audit.config import Experiment
+from audit.policy import Policy
 from audit.results import CellResult, Outcome, RunResult
 from audit.runs import load_result
 from audit.sequential import looks
@@ -30,6 +31,7 @@ def sweep_until_clear(
     first: int = FIRST,
     announce: Callable[[str], None] = lambda _: None,
     enough: float | None = None,
+    policy: Policy | None = None,
 ) -> RunResult:
     """Train `first` models of each cell, judge, and go on with twice as many until the verdict is clear.
 
@@ -49,6 +51,7 @@ def sweep_until_clear(
         first: models of each cell at the first look; even.
         announce: is told the verdict of each look.
         enough: power, in (0, 1), against half the claimed noise; None to stop at a refutation alone.
+        policy: what looks are judged by; by default the experiment's own.
 
     Raises:
         InputError: as `sweep`; or for a first look or a power out of range.
@@ -59,11 +62,11 @@ def sweep_until_clear(
     most = max(wanted.values())
     for look, models in enumerate(looks(min(first, most), most), start=1):
         run = sweep(_with_models(experiment, models), out, jobs, backend, progress, speed, look, wanted)
-        result = load_result(out)
+        result = load_result(out, policy)
         if result.verdict.outcome is not Outcome.REFUTED and enough is not None and models < most:
             power = _power(result)
             if power is not None and power >= enough:
-                result = _stop(run, power)
+                result = _stop(run, power, policy)
         announce(f"look {look}, {models} models an epsilon: {result.verdict}")
         if result.verdict.outcome is not Outcome.INCONCLUSIVE:
             break
@@ -91,7 +94,7 @@ def _power_of(cell: CellResult) -> float | None:
     return max((power for power in found if power is not None), default=None)
 
 
-def _stop(run: RunDirectory, power: float) -> RunResult:
+def _stop(run: RunDirectory, power: float, policy: Policy | None) -> RunResult:
     """Judge the look as the last one, and write down why."""
     sentence = (
         f"The run stopped early: with {LESS_NOISE:g} of the claimed noise an ideal attack on so many models would have "
@@ -100,7 +103,7 @@ def _stop(run: RunDirectory, power: float) -> RunResult:
     manifest = run.manifest()
     cells = [cell | {"models_wanted": None} for cell in manifest["cells"]]
     run.write_manifest(manifest | {"cells": cells, "stopped": sentence})
-    return load_result(run.path)
+    return load_result(run.path, policy)
 
 
 def _with_models(experiment: Experiment, models: int) -> Experiment:

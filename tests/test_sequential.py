@@ -13,6 +13,7 @@ from audit.claim_test import claim_test
 from audit.config import parse
 from audit.early_stop import _with_models, sweep_until_clear
 from audit.estimators import ClopperPearson
+from audit.policy import Policy
 from audit.results import Outcome
 from audit.runs import load_result
 from audit.sequential import confidence_at_look, looks
@@ -106,13 +107,14 @@ SETTINGS = {"model": "mlp", "steps": 20, "sample_rate": 1.0, "learning_rate": 4.
 def test_a_broken_pipeline_is_refuted_at_the_first_looks(tmp_path):
     broken = Broken(**{key: value for key, value in SETTINGS.items() if key != "model"})
     told = []
-    found = sweep_until_clear(experiment(broken, 64), tmp_path, first=4, announce=told.append)
+    strict = Policy(confidence=0.99)
+    found = sweep_until_clear(experiment(broken, 64), tmp_path, first=4, announce=told.append, policy=strict)
     assert found.verdict.outcome is Outcome.REFUTED
     look = json.loads((tmp_path / "run.json").read_text())["look"]
     assert look == len(told) < 5
     assert len(list((tmp_path / "scores" / "a").glob("*.parquet"))) == 2 * 4 * 2 ** (look - 1)
-    assert found.confidence == confidence_at_look(0.95, look)
-    assert load_result(tmp_path).verdict == found.verdict  # reports and gates rest on the same look
+    assert found.confidence == confidence_at_look(0.99, look)
+    assert load_result(tmp_path, strict).verdict == found.verdict  # reports and gates rest on the same look
     assert told[-1].startswith(f"look {look}, {4 * 2 ** (look - 1)} models an epsilon: REFUTED")
 
 
