@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from audit import exit_codes, registry
 from audit.combine import simultaneous_confidence
+from audit.design_effect import INDEPENDENT, DesignEffect
 from audit.formatting import lower, number, p_value, upper
 from audit.policy import Policy, Severity, TprBudget
 from audit.rates import most_tpr_at_least, rate_at_least, tpr_at_least
@@ -234,7 +235,7 @@ def _unmeasured(cells: list[CellResult], policy: Policy, result: RunResult) -> I
             yield Finding("max_tpr", where, message, budget.severity, _tpr(budget))
     if (rate := policy.max_extraction_rate) is not None:
         groups = [group for _, attack in _attacks(cells) for group in attack.extraction if _shares(group)]
-        could = max((rate_at_least(group.secrets, group.secrets, each) for group in groups), default=0.0)
+        could = max((_most_extracted(group, each) for group in groups), default=0.0)
         if could <= rate.limit < 1:
             message = (
                 f"The secrets could prove an extraction rate of {lower(100 * could)}% at most; whether it is above "
@@ -250,8 +251,8 @@ def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: flo
     for group in attack.extraction if budget is not None else ():
         assert budget is not None
         limits = [
-            (rate_at_least(round(share * group.secrets), group.secrets, confidence), share, how)
-            for how, share in _shares(group).items()
+            (rate_at_least(round(share * group.secrets), group.secrets, confidence, effect), share, how)
+            for how, (share, effect) in _shares(group).items()
         ]
         if limits and max(limits)[0] > budget.limit:
             least, share, how = max(limits)
@@ -263,13 +264,24 @@ def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: flo
             yield Finding("max_extraction_rate", where, message, budget.severity, detail)
 
 
-def _shares(group: Extraction) -> dict[str, float]:
-    """The shares of a group's secrets that were extracted, by how; none for secrets that were never inserted."""
+def _shares(group: Extraction) -> dict[str, tuple[float, DesignEffect]]:
+    """The shares of a group's secrets that were extracted, by how, and how the pairs depend on each other.
+
+    None for secrets that were never inserted.
+    """
     if not group.repetitions or not group.secrets:
         return {}
     ranked = dict(group.top)
-    first = {"as the likeliest of all values": ranked[1].value} if 1 in ranked else {}
-    return {"by decoding": group.rate.value} | first
+    found = {"by decoding": (group.rate.value, group.effects.get("extracted", INDEPENDENT))}
+    if 1 in ranked:
+        found["as the likeliest of all values"] = ranked[1].value, group.effects.get("top_1", INDEPENDENT)
+    return found
+
+
+def _most_extracted(group: Extraction, confidence: float) -> float:
+    """The limit that the extraction of every secret would prove."""
+    clusters = max(effect.clusters for _, effect in _shares(group).values())
+    return rate_at_least(group.secrets, group.secrets, confidence, DesignEffect(clusters=clusters))
 
 
 def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from attacks.scores import Scores
 from audit.claim import Claim
 from audit.config import parse
 from audit.gate import check, choose_policy, exit_code, load_policy
-from audit.metrics import wilson
+from audit.metrics import extraction, wilson
 from audit.policy import Policy
 from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RunResult, Verdict
 from audit.runs import load_result
@@ -109,6 +109,19 @@ def test_a_budget_on_extraction_counts_what_is_proven(extracted, of, limit, fail
         assert finding.rule == "max_extraction_rate"
         assert "50% of the secrets inserted 16 times were extracted by decoding (at least 41.3%" in finding.message
         assert "at most 10% is allowed" in finding.message
+
+
+def test_secrets_that_models_share_are_no_trials_of_their_own():
+    """Eight secrets in 100 models, the first always extracted: 100 of 800 pairs, and one secret of eight."""
+    matrix = Scores.from_matrix(np.zeros((100, 8)), np.ones((100, 8), dtype=bool), "canary")
+    given = np.tile(np.arange(8.0) == 0, (100, 1))
+    shared = replace(matrix, space=np.full(8, 1e6), evidence={"extracted": given})
+    (group,) = extraction(shared)
+    run = replace(result(cell(extraction=(group,))), confidence=0.999)
+    assert check(run, Policy(max_extraction_rate=0.05)).findings == ()
+    assert check(run, Policy(max_extraction_rate=0.5)).exit_code == 3  # 0.001 ** (1 / 8) = 0.42
+    independent = replace(run, cells=(cell(extraction=(replace(group, effects={}),)),))
+    assert check(independent, Policy(max_extraction_rate=0.05)).exit_code == 1
 
 
 def test_never_inserted_secrets_are_held_against_no_budget():
