@@ -22,6 +22,9 @@ from canaries.errors import InputError
 NO_SCORES = Scores.from_arms(np.zeros(2), np.zeros(2))
 
 
+FAR = Scores.from_arms(np.arange(60.0) + 1000, np.arange(60.0))
+
+
 def secrets(extracted, of):
     return Extraction(16, of, wilson(extracted, of), 10.0, 20.0, 0.9)
 
@@ -273,6 +276,29 @@ def test_a_regression_fails_and_noise_does_not():
     assert finding.rule == "baseline"
     assert "in 'b' it had 0.5" in finding.message
     assert check(before, Policy(baseline="b"), result(cell(scores=strong))).passed  # better is no regression
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "sentence"),
+    [
+        ([cell(scores=NO_SCORES)], [cell(scores=NO_SCORES)], "too few scores of attack a"),
+        ([cell(scores=Scores.from_arms(np.ones(9), np.ones(0)))], [cell(scores=FAR)], "too few scores of attack a"),
+        ([cell(scores=FAR), cell(epsilon=2.0)], [cell(scores=FAR)], "Attack a is not in 'b'"),
+        ([cell(scores=FAR)], [cell(scores=FAR), cell(epsilon=2.0)], "Attack a is in 'b' and not in this run"),
+        ([cell(scores=FAR)], [cell(scores=FAR, alarmed=True)], "In 'b' a negative control alarmed"),
+    ],
+)
+@pytest.mark.parametrize("severity", ["error", "warning"])
+def test_a_baseline_that_can_tell_nothing_is_no_pass(now, before, sentence, severity):
+    policy = Policy.model_validate({"baseline": {"run": "b", "severity": severity}})
+    found = check(replace(result(*now), confidence=0.999), policy, result(*before))
+    (unclear,) = found.unclear
+    assert (unclear.rule, sentence in unclear.message) == ("baseline", True)
+    assert (found.passed, found.exit_code) == ((True, 0) if severity == "warning" else (False, 3))
+
+
+def test_a_baseline_as_strong_as_can_be_is_clear():
+    assert check(result(cell(scores=FAR)), Policy(baseline="b"), result(cell(scores=FAR))).passed
 
 
 def test_a_baseline_of_something_else_is_bad_input():
