@@ -44,8 +44,14 @@ def epsilon_delta_success(kappa: float, epsilon: float, delta: float, copies: in
 
     e^eps kappa + delta or less, see `success_ceiling`; several records through `group_privacy`, which soon says
     nothing. Kappa is in (0, 1].
+
+    Raises:
+        InputError: for values out of range.
     """
     _check(kappa)
+    if not epsilon >= 0 or not 0 <= delta <= 1:
+        raise InputError(f"Expected epsilon >= 0 and delta in [0, 1], got {epsilon} and {delta}.")
+    _check_copies(copies)
     return success_ceiling(*group_privacy(epsilon, delta, copies), 1 / kappa)
 
 
@@ -59,6 +65,8 @@ def gaussian_success(kappa: float, mu: float) -> float:
     6.2e-05
     """
     _check(kappa)
+    if not mu >= 0:
+        raise InputError(f"Expected mu >= 0, got {mu}.")
     return float(ndtr(ndtri(kappa) + mu))
 
 
@@ -104,6 +112,7 @@ def divergence_of(mechanism: DPSGD, copies: int = 1, orders: Floats = ORDERS) ->
     """
     if mechanism.noise_multiplier == 0:
         raise InputError("A mechanism without noise claims nothing, so it bounds no success.")
+    _check_copies(copies)
     total = np.zeros(len(orders))
     for steps, rate in mechanism.phases:
         total += steps * _step_divergence(mechanism.noise_multiplier, rate, copies, orders)
@@ -149,8 +158,9 @@ def group_curve(mechanism: DPSGD, copies: int) -> Curve:
     time does not (see `loss_interval`).
 
     Raises:
-        InputError: without noise.
+        InputError: without noise, or for less than one copy.
     """
+    _check_copies(copies)
     if copies == 1 or mechanism.sampling == "full-batch" or mechanism.noise_multiplier == 0:
         return curve_of(mechanism, copies)
     total = sum(steps for steps, _ in mechanism.phases)
@@ -234,6 +244,11 @@ def gaussian_bounds(epsilon: float, delta: float, copies: int = 1) -> dict[str, 
         "Renyi": lambda kappa: renyi_success(kappa, gaussian_divergence(mu)),
         "(epsilon, delta)": lambda kappa: epsilon_delta_success(kappa, epsilon, delta, copies),
     }
+
+
+def _check_copies(copies: int) -> None:
+    if not isinstance(copies, int | np.integer) or copies < 1:
+        raise InputError(f"Expected a whole number of copies >= 1, got {copies!r}.")
 
 
 def _check(kappa: float) -> None:

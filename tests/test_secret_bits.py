@@ -180,3 +180,14 @@ def test_bad_arguments_are_named() -> None:
         required_bits(lambda kappa: kappa, 1.0)
     with pytest.raises(InputError, match="without noise"):
         divergence_of(DPSGD(0.1, 2, 0.0))
+    for epsilon, delta in ((-1.0, 1e-5), (math.nan, 1e-5), (1.0, -0.1), (1.0, math.nan)):
+        with pytest.raises(InputError, match=r"epsilon >= 0 and delta in \[0, 1\]"):
+            epsilon_delta_success(0.1, epsilon, delta)
+    for mu in (-1.0, math.nan):
+        with pytest.raises(InputError, match="mu >= 0"):
+            gaussian_success(0.1, mu)
+    for found in (group_curve, divergence_of):
+        with pytest.raises(InputError, match="copies >= 1, got 0"):
+            found(DPSGD(0.1, 2, 1.0), 0)
+    with pytest.raises(InputError, match="copies >= 1, got 0"):
+        epsilon_delta_success(0.1, 1.0, 1e-5, 0)
