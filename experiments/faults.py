@@ -33,6 +33,7 @@ from audit.accounting import claim_of
 from audit.analysis import AttackKind
 from audit.claim_test import claim_test
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
+from audit.programs import run_program
 from audit.training.allocator import keep_freed_memory
 from canaries.inclusion import Inclusion
 from canaries.randomness import derive_seed
@@ -233,4 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

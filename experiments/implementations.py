@@ -40,6 +40,7 @@ from audit.accounting import claim_of, noise_multiplier
 from audit.analysis import AttackKind
 from audit.claim import Claim
 from audit.mechanism import DPSGD
+from audit.programs import run_program
 from audit.training.allocator import keep_freed_memory
 from canaries.randomness import generator
 from experiments.judging import judged, with_reference
@@ -242,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)
