@@ -59,9 +59,9 @@ class Row:
 
     The verdict is the gate's. `bound` assumes nothing of the mechanism; it holds together with the claim's test and the
     control's bound, for which `p_value` is adjusted. `curve_bound` believes sampling rate and steps and holds by
-    itself; the gate does not see it. `settings` are those of the claim. `models` counts pilot and control too; `enough` is how many of the fresh ones, the
-    first 64, 128, ..., would have done: found afterwards, so no claim. `seconds` are of one core, pilot and control
-    included, `curve_bound` and `enough` left out.
+    itself; the gate does not see it. `settings` are those of the claim. `models` counts pilot and control too; `enough`
+    is how many of the fresh ones, the first 64, 128, ..., would have done: found afterwards, so no claim. `seconds` are
+    of one core, pilot and control included, `curve_bound` and `enough` left out.
     """
 
     fault: str
@@ -235,7 +235,7 @@ def main() -> None:
     written(repeated(options.repeats, options.jobs, options.seed), options.out / "faults_repeats.csv")
     found = written(clean(options.clean, options.jobs, options.seed), options.out / "faults_clean.csv")
     if found:
-        print(statement(sum(row.verdict == "REFUTED" for row in found), len(found), CONFIDENCE))
+        print(statement(pd.DataFrame(found), CONFIDENCE))
     if options.docs:
         write_report(options.out, options.docs)
 

@@ -68,7 +68,7 @@ class Reference:
 
     @property
     def sound(self) -> Reference:
-        """The right trainer that claims the same with the same settings: what is told to the accountant is what is run."""
+        """The right trainer of the same settings and claim: what is told to the accountant is what is run."""
         return Reference(self.claimed_steps, self.claimed_rate, self.learning_rate, self.max_grad_norm)
 
     @property
