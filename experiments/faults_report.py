@@ -33,8 +33,8 @@ def statement(clean: pd.DataFrame, confidence: float) -> str:
     settings = clean["settings"].nunique()
     high = beta.ppf(0.95, refuted + 1, runs - refuted) if refuted < runs else 1.0
     return (
-        f"{refuted} of {runs} audits of the right trainer, in turn with each of the {settings} settings that faults have, "
-        f"were refuted at confidence {confidence}; with 95% confidence the rate of false alarms, averaged "
+        f"{refuted} of {runs} audits of the right trainer, in turn with each of the {settings} settings that faults "
+        f"have, were refuted at confidence {confidence}; with 95% confidence the rate of false alarms, averaged "
         f"over these settings, is below {high:.2%}."
     )
 
@@ -71,6 +71,8 @@ def markdown(rows: pd.DataFrame, repeats: pd.DataFrame, clean: pd.DataFrame, con
     ]
     if len(clean):
         lines += ["## The right one", "", statement(clean, confidence), "", *_right(clean), ""]
+        unclear = clean.loc[clean["verdict"] == "INCONCLUSIVE", ["settings", "reason"]]
+        lines += [f"Inconclusive ({settings}): {reason}\n" for settings, reason in unclear.to_numpy()]
     return "\n".join(lines).rstrip() + "\n"
 
 
