@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.contrast import Seen, hold_against_control
 from audit.estimators.base import Estimator
-from audit.evidence_control import evidence_p_values
+from audit.evidence_control import evidence_p_values, unproven
 from audit.membership import membership_metrics
 from audit.metrics import RESAMPLES, association_p_value, extraction
 from audit.policy import Policy
@@ -54,6 +54,7 @@ class CellScores:
         held_out: by attack, the scores that bounds, tests and controls are taken from, where `scores` were calibrated
             on each other's coins and are for describing the attack alone.
         signals: by attack, what each model alone said, where `scores` were calibrated.
+        models_wanted: how many models a run grows to whose looks are paid for; None where it is not growing.
     """
 
     audit: str
@@ -66,6 +67,7 @@ class CellScores:
     estimators: tuple[Estimator, ...]
     held_out: dict[AttackKind, Scores] = field(default_factory=dict)
     signals: dict[AttackKind, Scores] = field(default_factory=dict)
+    models_wanted: int | None = None
 
     @property
     def models_done(self) -> int:
@@ -87,7 +89,15 @@ class CellScores:
         ]
 
 
-def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> dict[str, dict[AttackKind, Scores]]:
+class Calibrated(TypedDict):
+    """Fields of `CellScores`."""
+
+    scores: dict[AttackKind, Scores]
+    held_out: dict[AttackKind, Scores]
+    signals: dict[AttackKind, Scores]
+
+
+def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> Calibrated:
     """The fields `scores`, `held_out` and `signals` of `CellScores`, from what each attack saw in each model.
 
     Attacks that compare models are calibrated leave-one-out to describe them, and on held-out models to prove
@@ -196,7 +206,9 @@ def _attack(
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
+        unproven=unproven(bounds, cell.estimators),
         visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
+        held_out=cell.held_out.get(kind),
     )
 
 
@@ -229,6 +241,7 @@ def _cell(
             run.policy.least_power,
             1 - run.confidence,
             needs_references=True,
+            models_wanted=cell.models_wanted,
         )
         if positive:
             without_noise = _seen(*positive[0])
@@ -236,7 +249,7 @@ def _cell(
                 verdict,
                 cell.claim,
                 _seen(cell, attacks),
-                {name: seen for name, seen in without_noise.items() if name in (controls.seen or ())},
+                {attack.attack: without_noise[attack.attack] for attack in controls.able(attacks)},
                 run.policy.least_power,
                 single,
                 1 - run.confidence,

@@ -66,6 +66,7 @@ def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) 
     policy's where the run was read with it (`load_result`), which shares the error among them.
 
     Where a negative control alarmed nothing is held against any budget: the audit is broken, and its numbers with it.
+    Nor where models are missing: which ones may depend on what they would have said.
 
     Args:
         result: the run.
@@ -75,7 +76,7 @@ def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) 
     Raises:
         InputError: if the policy names a baseline, and it is not given or shares no attack with the run.
     """
-    cells = [cell for cell in result.cells if cell.verdict is not None and not cell.verdict.alarmed]
+    cells = [cell for cell in result.cells if cell.verdict is not None and not _unsound(cell)]
     findings = (
         *(finding for cell in cells for finding in _of_claim(cell, policy)),
         *_of_rates(cells, policy, result.confidence),
@@ -162,6 +163,11 @@ def _where(audit: str, epsilon: float) -> str:
     return f"{audit} at epsilon {epsilon:g}"
 
 
+def _unsound(cell: CellResult) -> bool:
+    """Whether no number of the cell counts against anything: its control alarmed, or models are missing."""
+    return (cell.verdict is not None and cell.verdict.alarmed) or cell.models_done < cell.models_planned
+
+
 def _of_claim(cell: CellResult, policy: Policy) -> Iterator[Finding]:
     where, verdict, budget = _where(cell.audit, cell.claim.epsilon), cell.verdict, policy.max_lower_bound
     assert verdict is not None
@@ -186,7 +192,7 @@ def _of_rates(cells: list[CellResult], policy: Policy, confidence: float) -> Ite
     for where, attack in _attacks(cells):
         yield from _extracted(where, attack, policy, each)
         for budget in policy.max_tpr:
-            least = tpr_at_least(attack.scores, budget.fpr, each)
+            least = tpr_at_least(attack.proving, budget.fpr, each)
             if least > budget.limit:
                 message = (
                     f"Attack {attack.attack} finds at least {lower(100 * least)}% of the members at a false positive "
@@ -224,7 +230,7 @@ def _unmeasured(cells: list[CellResult], policy: Policy, result: RunResult) -> I
                 )
                 yield Finding("max_lower_bound", _where(cell.audit, cell.claim.epsilon), message, bound.severity)
     for cell, budget in itertools.product(cells, policy.max_tpr):
-        could = max((most_tpr_at_least(a.scores, budget.fpr, each) for a in cell.attacks), default=0.0)
+        could = max((most_tpr_at_least(a.proving, budget.fpr, each) for a in cell.attacks), default=0.0)
         if could <= budget.limit < 1:
             message = (
                 f"Of the true positive rate at a false positive rate of {budget.fpr:g}, these scores could prove "
@@ -280,11 +286,9 @@ def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) 
     found = changes(result, baseline)
     if not found:
         raise InputError(f"The baseline '{policy.baseline.run}' shares no pipeline, epsilon and attack with this run.")
-    alarmed = {
-        (cell.audit, cell.claim.epsilon) for cell in result.cells if cell.verdict is not None and cell.verdict.alarmed
-    }
+    unsound = {(cell.audit, cell.claim.epsilon) for cell in result.cells if _unsound(cell)}
     for change in found:
-        if change.p_value <= 1 - result.confidence and (change.audit, change.epsilon) not in alarmed:
+        if change.p_value <= 1 - result.confidence and (change.audit, change.epsilon) not in unsound:
             message = (
                 f"Attack {change.attack} has a membership AUC of {number(change.auc)}; in '{policy.baseline.run}' it "
                 f"had {number(change.before)}; that this is noise has p = {p_value(change.p_value)}, adjusted for "

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import beta, binom
 
 from attacks.scores import Scores
+from audit.estimators.base import LEAVE_ONE_OUT
 from canaries.errors import InputError
 
 
@@ -37,10 +38,12 @@ def tpr_at_least(scores: Scores, fpr: float, confidence: float) -> float:
     trial of its own.
 
     Raises:
-        InputError: for fpr or confidence outside (0, 1).
+        InputError: for fpr or confidence outside (0, 1), or scores that were made from each other's coins.
     """
     if not 0 < fpr < 1:
         raise InputError(f"Expected fpr in (0, 1), got {fpr}.")
+    if scores.calibrated == "leave-one-out":
+        raise InputError(LEAVE_ONE_OUT)
     scores = scores.select(~scores.reference).centred()
     ins, outs = scores.score[scores.member], np.sort(scores.score[~scores.member])[::-1]
     each = (1 + confidence) / 2

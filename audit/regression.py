@@ -12,7 +12,9 @@ from scipy.stats import norm, rankdata
 
 from attacks.scores import Scores
 from audit.combine import holm
+from audit.estimators.base import LEAVE_ONE_OUT
 from audit.results import RunResult
+from canaries.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class Change:
 def changes(now: RunResult, before: RunResult) -> tuple[Change, ...]:
     """Every attack that both runs hold on a claim of the same pipeline and epsilon; controls are left out.
 
-    Each difference of AUCs is held against its standard error (`auc_with_error`), normally distributed. Runs are taken
-    for independent; runs of the same seeds share noise, and their difference then varies less than is allowed for.
+    Each difference of AUCs is held against its standard error (`auc_with_error`), normally distributed. AUCs are of the
+    scores that may prove something: for attacks that compare models, of the half that was held out, so they differ from
+    those that a report describes. Runs are taken for independent; runs of the same seeds share noise, and their
+    difference then varies less than is allowed for.
     """
     earlier = {tuple(key): scores for *key, scores in _scores(before)}
     found = []
@@ -62,7 +66,12 @@ def auc_with_error(scores: Scores) -> tuple[float, float]:
     other (Obuchowski 1997); where there is one model only, each canary stands for itself. A floor keeps the error from
     vanishing where the two sides are apart: half the variance under location shifts of no size (Hanley, McNeil 1982),
     in proportion to AUC (1 - AUC), half a pair short of 1.
+
+    Raises:
+        InputError: for scores that were made from each other's coins: their AUC varies by more than this error.
     """
+    if scores.calibrated == "leave-one-out":
+        raise InputError(LEAVE_ONE_OUT)
     scores = scores.select(~scores.reference).centred()
     score, member = scores.score.ravel(), scores.member.ravel()
     n_in, n_out = int(member.sum()), int((~member).sum())
@@ -91,4 +100,4 @@ def _scores(result: RunResult) -> Iterator[tuple[str, float, str, Scores]]:
     for cell in result.cells:
         if not cell.claim.is_control:
             for attack in cell.attacks:
-                yield cell.audit, cell.claim.epsilon, attack.attack, attack.scores
+                yield cell.audit, cell.claim.epsilon, attack.attack, attack.proving

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
+from attacks.cross_model import leave_one_out
+from attacks.reference_models import ReferenceModels
 from attacks.scores import Scores
 from audit.rates import rate_at_least, tpr_at_least
 from canaries.errors import InputError
 
+ARMS = Scores.from_arms(np.arange(9.0), np.arange(9.0))
 AUDITS, CONFIDENCE, FALSE_ALARM = 2000, 0.9, 1e-4
 
 
@@ -50,6 +53,7 @@ def test_the_limit_is_of_use():
         (lambda: rate_at_least(11, 10, 0.9), r"successes in \[0, 10\], got 11"),
         (lambda: rate_at_least(1, 10, 1.0), r"confidence in \(0, 1\), got 1.0"),
         (lambda: tpr_at_least(Scores.from_arms(np.zeros(2), np.zeros(2)), 0.0, 0.9), r"fpr in \(0, 1\), got 0.0"),
+        (lambda: tpr_at_least(leave_one_out(ReferenceModels(), ARMS), 0.1, 0.9), "calibrated leave-one-out"),
     ],
 )
 def test_bad_input(call, sentence):
