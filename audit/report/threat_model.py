@@ -10,7 +10,7 @@ from attacks.view import GRANTS, Access
 from audit.curves import pipelines
 from audit.report.tables import best
 from audit.results import CellResult, RunResult
-from audit.verdict import read_controls
+from audit.verdict import CONTROL_ALARM, read_controls
 
 LEVELS = tuple(sorted(Access, key=lambda access: (len(GRANTS[access]), list(Access).index(access))))
 """From the least released to the most."""
@@ -64,7 +64,7 @@ def _rows(name: str, cells: Iterable[CellResult]) -> list[ThreatRow]:
 def _seen(cells: tuple[CellResult, ...], level: Access) -> bool:
     """Whether some attack that this level allows saw the canaries without noise, or nobody tried."""
     control = next((cell.attacks for cell in cells if cell.claim.is_control), None)
-    seen = read_controls(control, (), level=0.0).seen
+    seen = read_controls(control, (), level=0.0, seen_level=CONTROL_ALARM / max(1, len(control or ()))).seen
     return seen is None or any(a.attack in seen for cell in cells for a in cell.attacks if a.access in GRANTS[level])
 
 
