@@ -21,7 +21,7 @@ def check_fields(plugin: Any) -> None:
     Raises:
         InputError: one sentence that names the field, its value and what is allowed.
     """
-    cls: type = type(plugin)
+    cls: Any = type(plugin)
     for name, adapter in _adapters(cls).items():
         value = getattr(plugin, name)
         try:

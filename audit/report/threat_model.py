@@ -10,7 +10,7 @@ from attacks.view import GRANTS, Access
 from audit.curves import pipelines
 from audit.report.tables import best
 from audit.results import CellResult, RunResult
-from audit.verdict import read_controls
+from audit.verdict import CONTROL_ALARM, read_controls
 
 LEVELS = tuple(sorted(Access, key=lambda access: (len(GRANTS[access]), list(Access).index(access))))
 """From the least released to the most."""
@@ -48,23 +48,25 @@ def threat_rows(result: RunResult) -> list[ThreatRow]:
     Whoever is granted more can run every attack that needs less, so bounds never fall from one level to one that
     contains it.
     """
-    return [row for name, cells in pipelines(result).items() for row in _rows(name, cells)]
+    controls = sum(len(cell.attacks) for cell in result.cells if cell.claim.is_control)
+    level = CONTROL_ALARM / max(1, controls)  # As in the verdict: paid for over all positive controls.
+    return [row for name, cells in pipelines(result).items() for row in _rows(name, cells, level)]
 
 
-def _rows(name: str, cells: Iterable[CellResult]) -> list[ThreatRow]:
+def _rows(name: str, cells: Iterable[CellResult], seen_level: float) -> list[ThreatRow]:
     cells = tuple(cells)
     used = {attack.access for cell in cells for attack in cell.attacks}
     levels = [level for level in LEVELS if level in used]
     if len(levels) < 2:
         return []
-    rows = [_row(name, cell, level, _seen(cells, level)) for level in levels for cell in cells]
+    rows = [_row(name, cell, level, _seen(cells, level, seen_level)) for level in levels for cell in cells]
     return [row for row in rows if row is not None]
 
 
-def _seen(cells: tuple[CellResult, ...], level: Access) -> bool:
+def _seen(cells: tuple[CellResult, ...], level: Access, seen_level: float) -> bool:
     """Whether some attack that this level allows saw the canaries without noise, or nobody tried."""
     control = next((cell.attacks for cell in cells if cell.claim.is_control), None)
-    seen = read_controls(control, (), level=0.0).seen
+    seen = read_controls(control, (), level=0.0, seen_level=seen_level).seen
     return seen is None or any(a.attack in seen for cell in cells for a in cell.attacks if a.access in GRANTS[level])
 
 
