@@ -129,6 +129,8 @@ class RunScores:
 def analyse(run: RunScores) -> RunResult:
     """Bounds, controls and verdicts.
 
+    The positive control's tests, and the comparisons of cells with it, are paid for over the run likewise.
+
     N counts the bounds of the whole run and the tests of its claims. Every bound is taken at confidence
     1 - (1 - confidence) / N (Bonferroni), and the tests' p-values are adjusted among N (Holm), so all bounds, the
     largest among them, and all verdicts hold together with the stated confidence.
@@ -137,9 +139,10 @@ def analyse(run: RunScores) -> RunResult:
     family = max(1, sum(len(cell.pairs()) for cell in run.cells) + tested)
     single = simultaneous_confidence(run.confidence, family)
     paid = (f"{family} bounds and tests of the run (Bonferroni)",) if family > 1 else ()
+    seen_level = CONTROL_ALARM / max(1, sum(len(cell.scores) for cell in run.cells if cell.claim.is_control))
     attacked = _adjusted(
         [
-            [_attack(run, cell, kind, scores, single, paid) for kind, scores in cell.scores.items()]
+            [_attack(run, cell, kind, scores, single, paid, seen_level) for kind, scores in cell.scores.items()]
             for cell in run.cells
         ],
         family,
@@ -147,7 +150,7 @@ def analyse(run: RunScores) -> RunResult:
     tests = sum((a.reference_p is not None) + len(a.chance_p) for attacks in attacked for a in attacks)
     level = CONTROL_ALARM / max(1, tests)
     cells = tuple(
-        _cell(run, cell, attacks, list(zip(run.cells, attacked, strict=True)), level, 1 - single)
+        _cell(run, cell, attacks, list(zip(run.cells, attacked, strict=True)), level, seen_level, 1 - single)
         for cell, attacks in zip(run.cells, attacked, strict=True)
     )
     judged = [(f"{c.audit} at epsilon {c.claim.epsilon:g}", c.verdict) for c in cells if c.verdict is not None]
@@ -175,7 +178,13 @@ def _adjusted(attacked: list[list[AttackResult]], family: int) -> list[list[Atta
 
 
 def _attack(
-    run: RunScores, cell: CellScores, kind: AttackKind, scores: Scores, confidence: float, paid: tuple[str, ...]
+    run: RunScores,
+    cell: CellScores,
+    kind: AttackKind,
+    scores: Scores,
+    confidence: float,
+    paid: tuple[str, ...],
+    seen_level: float,
 ) -> AttackResult:
     proving = cell.held_out.get(kind, scores)
     planted, references = cell.proving(kind), proving.select(proving.reference)
@@ -207,7 +216,7 @@ def _attack(
         could_refute=perfect is not None and perfect.p_value <= single,
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
         unproven=unproven(bounds, cell.estimators),
-        visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
+        visible=association_p_value(perfect_scores(planted)) < seen_level,
         held_out=cell.held_out.get(kind),
     )
 
@@ -225,11 +234,14 @@ def _cell(
     attacks: list[AttackResult],
     everything: list[tuple[CellScores, list[AttackResult]]],
     level: float,
+    seen_level: float,
     single: float,
 ) -> CellResult:
     mine = [(other, found) for other, found in everything if other.audit == cell.audit]
     positive = [(other, found) for other, found in mine if other.claim.is_control]
-    controls = read_controls(positive[0][1] if positive else None, [a for _, found in mine for a in found], level)
+    controls = read_controls(
+        positive[0][1] if positive else None, [a for _, found in mine for a in found], level, seen_level
+    )
     verdict = None
     if not cell.claim.is_control:
         verdict = judge(
@@ -252,7 +264,7 @@ def _cell(
                 {attack.attack: without_noise[attack.attack] for attack in controls.able(attacks)},
                 run.policy.least_power,
                 single,
-                1 - run.confidence,
+                (1 - run.confidence) / max(1, sum(not other.claim.is_control for other in run.cells)),
                 run.seed,
             )
     return CellResult(

@@ -53,7 +53,8 @@ def hold_against_control(
             (`Controls.able`): the AUC of an attack that could prove nothing shows nothing of what could be proven.
         least_power: share of the claimed epsilon.
         single: the level of one test of a claim.
-        level: the level of all comparisons of AUCs together (Bonferroni).
+        level: the level of all comparisons of AUCs in this cell together (Bonferroni); the cells of a run share its
+            error.
         seed: of the claim's test.
     """
     if verdict.outcome is not Outcome.NOT_REFUTED:

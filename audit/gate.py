@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from audit import exit_codes, registry
 from audit.combine import simultaneous_confidence
+from audit.design_effect import INDEPENDENT, DesignEffect
 from audit.formatting import lower, number, p_value, upper
 from audit.policy import Policy, Severity, TprBudget
 from audit.rates import most_tpr_at_least, rate_at_least, tpr_at_least
-from audit.regression import changes
+from audit.regression import Key, changes, unmatched
 from audit.results import AttackResult, CellResult, Extraction, Outcome, RunResult, Verdict
 from canaries.errors import InputError
 
@@ -77,14 +78,16 @@ def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) 
         InputError: if the policy names a baseline, and it is not given or shares no attack with the run.
     """
     cells = [cell for cell in result.cells if cell.verdict is not None and not _unsound(cell)]
+    worse, incomparable = _of_baseline(result, policy, baseline)
     findings = (
         *(finding for cell in cells for finding in _of_claim(cell, policy)),
         *_of_rates(cells, policy, result.confidence),
-        *_of_baseline(result, policy, baseline),
+        *worse,
     )
     unclear = (
         *(finding for cell in cells for finding in _of_gaps(cell, policy)),
         *(_unmeasured(cells, policy, result) if cells else ()),
+        *incomparable,
     )
     code = exit_code(result)
     if any(finding.severity == "error" for finding in findings):
@@ -240,7 +243,7 @@ def _unmeasured(cells: list[CellResult], policy: Policy, result: RunResult) -> I
             yield Finding("max_tpr", where, message, budget.severity, _tpr(budget))
     if (rate := policy.max_extraction_rate) is not None:
         groups = [group for _, attack in _attacks(cells) for group in attack.extraction if _shares(group)]
-        could = max((rate_at_least(group.secrets, group.secrets, each) for group in groups), default=0.0)
+        could = max((_most_extracted(group, each) for group in groups), default=0.0)
         if could <= rate.limit < 1:
             message = (
                 f"The secrets could prove an extraction rate of {lower(100 * could)}% at most; whether it is above "
@@ -256,8 +259,8 @@ def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: flo
     for group in attack.extraction if budget is not None else ():
         assert budget is not None
         limits = [
-            (rate_at_least(round(share * group.secrets), group.secrets, confidence), share, how)
-            for how, share in _shares(group).items()
+            (rate_at_least(round(share * group.secrets), group.secrets, confidence, effect), share, how)
+            for how, (share, effect) in _shares(group).items()
         ]
         if limits and max(limits)[0] > budget.limit:
             least, share, how = max(limits)
@@ -269,30 +272,70 @@ def _extracted(where: str, attack: AttackResult, policy: Policy, confidence: flo
             yield Finding("max_extraction_rate", where, message, budget.severity, detail)
 
 
-def _shares(group: Extraction) -> dict[str, float]:
-    """The shares of a group's secrets that were extracted, by how; none for secrets that were never inserted."""
+def _shares(group: Extraction) -> dict[str, tuple[float, DesignEffect]]:
+    """The shares of a group's secrets that were extracted, by how, and how the pairs depend on each other.
+
+    None for secrets that were never inserted.
+    """
     if not group.repetitions or not group.secrets:
         return {}
     ranked = dict(group.top)
-    first = {"as the likeliest of all values": ranked[1].value} if 1 in ranked else {}
-    return {"by decoding": group.rate.value} | first
+    found = {"by decoding": (group.rate.value, group.effects.get("extracted", INDEPENDENT))}
+    if 1 in ranked:
+        found["as the likeliest of all values"] = ranked[1].value, group.effects.get("top_1", INDEPENDENT)
+    return found
 
 
-def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) -> Iterator[Finding]:
+def _most_extracted(group: Extraction, confidence: float) -> float:
+    """The limit that the extraction of every secret would prove."""
+    clusters = max(effect.clusters for _, effect in _shares(group).values())
+    return rate_at_least(group.secrets, group.secrets, confidence, DesignEffect(clusters=clusters))
+
+
+def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) -> tuple[list[Finding], list[Finding]]:
+    """What got worse since the baseline, and what the baseline cannot tell."""
     if policy.baseline is None:
-        return
+        return [], []
     if baseline is None:
         raise InputError(f"The policy names a baseline, '{policy.baseline.run}', and it was not read.")
+    run, level = policy.baseline.run, 1 - result.confidence
     found = changes(result, baseline)
     if not found:
-        raise InputError(f"The baseline '{policy.baseline.run}' shares no pipeline, epsilon and attack with this run.")
-    unsound = {(cell.audit, cell.claim.epsilon) for cell in result.cells if _unsound(cell)}
-    for change in found:
-        if change.p_value <= 1 - result.confidence and (change.audit, change.epsilon) not in unsound:
+        raise InputError(f"The baseline '{run}' shares no pipeline, epsilon and attack with this run.")
+    broken, broken_before = _without_numbers(result), _without_numbers(baseline)
+    worse: list[tuple[Key, str]] = []
+    unclear: list[tuple[Key, str]] = []
+    for change in (change for change in found if change.key[:2] not in broken):
+        if change.key[:2] in broken_before:
+            message = f"In '{run}' a negative control alarmed or models are missing, so nothing can be held against it."
+            unclear.append((change.key, f"{message} Take another baseline."))
+        elif change.p_value <= level:
             message = (
-                f"Attack {change.attack} has a membership AUC of {number(change.auc)}; in '{policy.baseline.run}' it "
-                f"had {number(change.before)}; that this is noise has p = {p_value(change.p_value)}, adjusted for "
+                f"Attack {change.attack} has a membership AUC of {number(change.auc)}; in '{run}' it had "
+                f"{number(change.before)}; that this is noise has p = {p_value(change.p_value)}, adjusted for "
                 f"{len(found)} comparisons."
             )
-            where = _where(change.audit, change.epsilon)
-            yield Finding("baseline", where, message, policy.baseline.severity, change.attack)
+            worse.append((change.key, message))
+        elif change.least_p > level:
+            message = (
+                f"There are too few scores of attack {change.attack} here or in '{run}': not even a membership AUC of "
+                f"1 would be significantly larger (p = {p_value(change.least_p)})."
+            )
+            unclear.append((change.key, message))
+    new, gone = unmatched(result, baseline)
+    unclear += [(key, f"Attack {key[2]} is not in '{run}': nothing to hold it against.") for key in new]
+    unclear += [(key, f"Attack {key[2]} is in '{run}' and not in this run.") for key in gone]
+
+    def findings(of: list[tuple[Key, str]]) -> list[Finding]:
+        assert policy.baseline is not None
+        severity = policy.baseline.severity
+        return [
+            Finding("baseline", _where(audit, epsilon), message, severity, attack)
+            for (audit, epsilon, attack), message in of
+        ]
+
+    return findings(worse), findings(unclear)
+
+
+def _without_numbers(result: RunResult) -> set[tuple[str, float]]:
+    return {(cell.audit, cell.claim.epsilon) for cell in result.cells if _unsound(cell)}

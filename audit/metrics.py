@@ -14,6 +14,7 @@ from scipy.stats import t as student
 
 from attacks.scores import Scores
 from audit.claim import Claim
+from audit.design_effect import design_effect
 from audit.results import Extraction, Interval
 from audit.secret_bits import allowed_by
 from canaries.randomness import generator
@@ -201,4 +202,9 @@ def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> 
         exact=mean("exact") if "exact" in scores.evidence else 1.0,
         allowed=allowed_by(claim, repetitions)(1 / space) if one_guess and claim and not claim.is_control else None,
         models=len(np.unique(models)),
+        effects={
+            name: design_effect(scores.evidence[name][models, columns].astype(bool), models, secrets)
+            for name in ("extracted", "top_1")
+            if name in scores.evidence
+        },
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,9 @@ class Change:
         auc: membership AUC now.
         before: membership AUC in the baseline.
         p_value: of "it is not larger now", adjusted for all changes looked at (Holm).
+        least_p: the smaller p-value of two, times the changes looked at: that of a membership AUC of 1 now; and, for
+            attacks that hardly have room to do better, the larger one of "no better than chance" of the AUC before, and
+            of an AUC of 1 now. Where both are large, there are too few scores to tell anything.
     """
 
     audit: str
@@ -36,6 +38,15 @@ class Change:
     auc: float
     before: float
     p_value: float
+    least_p: float
+
+    @property
+    def key(self) -> Key:
+        """What it is of: pipeline, epsilon and attack."""
+        return self.audit, self.epsilon, self.attack
+
+
+Key = tuple[str, float, str]
 
 
 def changes(now: RunResult, before: RunResult) -> tuple[Change, ...]:
@@ -46,17 +57,26 @@ def changes(now: RunResult, before: RunResult) -> tuple[Change, ...]:
     those that a report describes. Runs are taken for independent; runs of the same seeds share noise, and their
     difference then varies less than is allowed for.
     """
-    earlier = {tuple(key): scores for *key, scores in _scores(before)}
+    earlier, later = _scores(before), _scores(now)
     found = []
-    for audit, epsilon, attack, scores in _scores(now):
-        if (other := earlier.get((audit, epsilon, attack))) is not None:
-            (area, error), (old, old_error) = auc_with_error(scores), auc_with_error(other)
-            spread = math.hypot(error, old_error)
-            found.append(Change(audit, epsilon, attack, area, old, float(norm.sf((area - old) / spread))))
+    for key in (key for key in later if key in earlier):
+        (area, error), (old, old_error) = auc_with_error(later[key]), auc_with_error(earlier[key])
+        most, most_error = auc_with_error(_perfect(later[key]))
+        p_now = float(norm.sf((area - old) / math.hypot(error, old_error)))
+        strong = min((old - 0.5) / old_error, (most - 0.5) / most_error)
+        furthest = max((most - old) / math.hypot(most_error, old_error), strong)
+        found.append(Change(*key, area, old, p_now, float(norm.sf(furthest))))
     adjusted = holm([change.p_value for change in found])
     return tuple(
-        Change(c.audit, c.epsilon, c.attack, c.auc, c.before, float(p)) for c, p in zip(found, adjusted, strict=True)
+        replace(change, p_value=float(p), least_p=min(1.0, len(found) * change.least_p))
+        for change, p in zip(found, adjusted, strict=True)
     )
+
+
+def unmatched(now: RunResult, before: RunResult) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+    """What only the run now holds, and what only the earlier one did; controls left out."""
+    earlier, later = _scores(before), _scores(now)
+    return tuple(key for key in later if key not in earlier), tuple(key for key in earlier if key not in later)
 
 
 def auc_with_error(scores: Scores) -> tuple[float, float]:
@@ -96,8 +116,14 @@ def _placements(score: NDArray[np.float64], member: NDArray[np.bool_], n_in: int
     return place
 
 
-def _scores(result: RunResult) -> Iterator[tuple[str, float, str, Scores]]:
-    for cell in result.cells:
-        if not cell.claim.is_control:
-            for attack in cell.attacks:
-                yield cell.audit, cell.claim.epsilon, attack.attack, attack.proving
+def _perfect(scores: Scores) -> Scores:
+    return replace(scores, score=scores.member.astype(float))
+
+
+def _scores(result: RunResult) -> dict[Key, Scores]:
+    return {
+        (cell.audit, cell.claim.epsilon, attack.attack): attack.proving
+        for cell in result.cells
+        if not cell.claim.is_control
+        for attack in cell.attacks
+    }

@@ -11,6 +11,7 @@ from attacks.scores import Scores
 from audit.bounds import Bound
 from audit.claim import Claim
 from audit.claim_test import ClaimTest
+from audit.design_effect import DesignEffect
 
 
 class Outcome(enum.StrEnum):
@@ -73,6 +74,8 @@ class Extraction:
         allowed: the largest probability of guessing such a secret at once that the cell's claim allows; None for
             secrets that were never inserted, and where nothing is claimed.
         models: how many models the pairs are of.
+        effects: by the name of its evidence, how the pairs of a share depend on each other; a share that is not there
+            is taken for one of independent pairs.
     """
 
     repetitions: int
@@ -86,6 +89,7 @@ class Extraction:
     exact: float = 1.0
     allowed: float | None = None
     models: int = 0
+    effects: Mapping[str, DesignEffect] = field(default_factory=dict)
 
     def of_these_models(self, share: Interval) -> bool:
         """True where the interval of a share takes secrets for replicates, and says nothing of how models differ.

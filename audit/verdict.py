@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from audit.bounds import Bound
 from audit.claim import Claim
 from audit.claim_test import ClaimTest
+from audit.formatting import confidence, upper
 from audit.formatting import lower as shown
-from audit.formatting import upper
 from audit.results import AttackResult, Outcome, Verdict
 
 CONTROL_ALARM = 1e-3
@@ -23,7 +23,7 @@ class Controls:
     Attributes:
         seen: the attacks that saw the canaries without noise (positive control); None where there was no such run.
         alarms: the attacks that saw canaries which were never inserted (negative control).
-        level: the p-value below which a negative control counts as seen; a positive one is seen below CONTROL_ALARM.
+        level: the p-value below which a negative control counts as seen.
         lucky: (attack, what it says) of secrets that were never inserted and yet fared better than chance allows.
         telling: whether a perfect attack would have seen the canaries without noise, with as many models.
         blind: (attack, estimator) of bounds from secrets that are 0 without noise too. `seen` is about an attack's
@@ -48,10 +48,17 @@ class Controls:
 
 
 def read_controls(
-    positive: Sequence[AttackResult] | None, all_attacks: Sequence[AttackResult], level: float
+    positive: Sequence[AttackResult] | None,
+    all_attacks: Sequence[AttackResult],
+    level: float,
+    seen_level: float = CONTROL_ALARM,
 ) -> Controls:
-    """Controls from the attacks on models without noise, and from every attack's never-inserted canaries."""
-    seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < CONTROL_ALARM)
+    """Controls from the attacks on models without noise, and from every attack's never-inserted canaries.
+
+    `seen_level` is the p-value below which an attack saw the canaries without noise: CONTROL_ALARM over how many
+    attacks are tried on models without noise, or luck would give a blind audit a voice.
+    """
+    seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < seen_level)
     alarms = frozenset(a.attack for a in all_attacks if a.reference_p is not None and a.reference_p < level)
     lucky = frozenset((a.attack, name) for a in all_attacks for name, p in a.chance_p.items() if p < level)
     telling = positive is None or any(a.visible for a in positive)
@@ -217,7 +224,7 @@ def _refuted(best: Bound, claim: Claim, attacks: Sequence[AttackResult]) -> str:
     attack = next(a.attack for a in attacks if best in a.bounds)
     return (
         f"Epsilon is at least {shown(best.epsilon)} (attack {attack}, estimator {best.estimator}, confidence "
-        f"{best.confidence:.4g}); {claim.epsilon:g} is claimed."
+        f"{confidence(best.confidence)}); {claim.epsilon:g} is claimed."
     )
 
 

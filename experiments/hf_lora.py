@@ -24,6 +24,7 @@ import torch
 import attacks
 import audit
 from audit.accounting import claim_of, noise_multiplier
+from audit.programs import run_program
 from audit.training.causal_lm import CausalLMView, LoRAFineTuning, first_layers
 from canaries.secrets import Secrets
 
@@ -91,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -11,7 +11,7 @@ from attacks.scores import Scores
 from audit.claim import Claim
 from audit.config import parse
 from audit.gate import check, choose_policy, exit_code, load_policy
-from audit.metrics import wilson
+from audit.metrics import extraction, wilson
 from audit.policy import Policy
 from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RunResult, Verdict
 from audit.runs import load_result
@@ -20,6 +20,9 @@ from audit.verdict import overall
 from canaries.errors import InputError
 
 NO_SCORES = Scores.from_arms(np.zeros(2), np.zeros(2))
+
+
+FAR = Scores.from_arms(np.arange(60.0) + 1000, np.arange(60.0))
 
 
 def secrets(extracted, of):
@@ -115,6 +118,19 @@ def test_a_budget_on_extraction_counts_what_is_proven(extracted, of, limit, fail
         assert finding.rule == "max_extraction_rate"
         assert "50% of the secrets inserted 16 times were extracted by decoding (at least 41.3%" in finding.message
         assert "at most 10% is allowed" in finding.message
+
+
+def test_secrets_that_models_share_are_no_trials_of_their_own():
+    """Eight secrets in 100 models, the first always extracted: 100 of 800 pairs, and one secret of eight."""
+    matrix = Scores.from_matrix(np.zeros((100, 8)), np.ones((100, 8), dtype=bool), "canary")
+    given = np.tile(np.arange(8.0) == 0, (100, 1))
+    shared = replace(matrix, space=np.full(8, 1e6), evidence={"extracted": given})
+    (group,) = extraction(shared)
+    run = replace(result(cell(extraction=(group,))), confidence=0.999)
+    assert check(run, Policy(max_extraction_rate=0.05)).findings == ()
+    assert check(run, Policy(max_extraction_rate=0.5)).exit_code == 3  # 0.001 ** (1 / 8) = 0.42
+    independent = replace(run, cells=(cell(extraction=(replace(group, effects={}),)),))
+    assert check(independent, Policy(max_extraction_rate=0.05)).exit_code == 1
 
 
 def test_never_inserted_secrets_are_held_against_no_budget():
@@ -266,6 +282,29 @@ def test_a_regression_fails_and_noise_does_not():
     assert finding.rule == "baseline"
     assert "in 'b' it had 0.5" in finding.message
     assert check(before, Policy(baseline="b"), result(cell(scores=strong))).passed  # better is no regression
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "sentence"),
+    [
+        ([cell(scores=NO_SCORES)], [cell(scores=NO_SCORES)], "too few scores of attack a"),
+        ([cell(scores=Scores.from_arms(np.ones(9), np.ones(0)))], [cell(scores=FAR)], "too few scores of attack a"),
+        ([cell(scores=FAR), cell(epsilon=2.0)], [cell(scores=FAR)], "Attack a is not in 'b'"),
+        ([cell(scores=FAR)], [cell(scores=FAR), cell(epsilon=2.0)], "Attack a is in 'b' and not in this run"),
+        ([cell(scores=FAR)], [cell(scores=FAR, alarmed=True)], "In 'b' a negative control alarmed"),
+    ],
+)
+@pytest.mark.parametrize("severity", ["error", "warning"])
+def test_a_baseline_that_can_tell_nothing_is_no_pass(now, before, sentence, severity):
+    policy = Policy.model_validate({"baseline": {"run": "b", "severity": severity}})
+    found = check(replace(result(*now), confidence=0.999), policy, result(*before))
+    (unclear,) = found.unclear
+    assert (unclear.rule, sentence in unclear.message) == ("baseline", True)
+    assert (found.passed, found.exit_code) == ((True, 0) if severity == "warning" else (False, 3))
+
+
+def test_a_baseline_as_strong_as_can_be_is_clear():
+    assert check(result(cell(scores=FAR)), Policy(baseline="b"), result(cell(scores=FAR))).passed
 
 
 def test_a_baseline_of_something_else_is_bad_input():

@@ -45,7 +45,7 @@ def test_a_bound_above_the_claim_refutes_it():
     verdict = judged(attack(bound(4.5, 6.0)))
     assert verdict.outcome is Outcome.REFUTED
     assert (verdict.lower_bound, verdict.ceiling) == (4.5, 6.0)
-    for part in ("attack loss", "estimator one-run", "confidence 0.99", "4 is claimed"):
+    for part in ("attack loss", "estimator one-run", "confidence 99%", "4 is claimed"):
         assert part in verdict.reason
 
 
@@ -299,3 +299,14 @@ def test_a_look_at_a_growing_run_refutes_and_concludes_nothing_else():
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "So far the run has 8 of 64 models" in verdict.reason
     assert judged(attack(bound()), models_wanted=8).outcome is Outcome.NOT_REFUTED
+
+
+def test_no_confidence_is_rounded_up_to_certainty():
+    nearly = dataclasses.replace(bound(4.5, 6.0), confidence=0.99996)
+    assert "confidence 1 − 4e-5); 4 is claimed" in judged(attack(nearly)).reason
+
+
+def test_the_positive_control_is_paid_for_over_the_attacks():
+    lucky = [attack(name="loss", seen_p=5e-4), attack(name="other", seen_p=1e-9)]
+    assert read_controls(lucky, lucky, 1e-3).seen == {"loss", "other"}
+    assert read_controls(lucky, lucky, 1e-3, seen_level=1e-3 / 8).seen == {"other"}

@@ -224,7 +224,7 @@ def first_layers(path: str | Path, layers: int) -> tuple[nn.Module, Callable[[st
         layers: how many of its layers are kept.
 
     Raises:
-        InputError: where transformers or gguf is not installed, or there is no such file.
+        InputError: where transformers or gguf is not installed, or there is no such file or it cannot be read.
     """
     file = Path(path)
     if layers < 1 or not file.is_file():
@@ -234,8 +234,11 @@ def first_layers(path: str | Path, layers: int) -> tuple[nn.Module, Callable[[st
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)
-    model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)
+        model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
+    except Exception as error:  # Whatever a damaged file makes the packages raise.
+        raise InputError(f"Cannot read a language model from {file}: {error}.") from None
     model.model.layers = model.model.layers[:layers]
     model.config.num_hidden_layers = len(model.model.layers)
     start = [tokenizer.bos_token_id]

@@ -164,3 +164,7 @@ def test_bad_texts_and_files(train, tmp_path):
         tokens([""], lambda text: [], 8)
     with pytest.raises(InputError, match=r"a GGUF file, got 2 and '.*none.gguf'"):
         first_layers(tmp_path / "none.gguf", 2)
+    pytest.importorskip("gguf")
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF damaged")
+    with pytest.raises(InputError, match=r"Cannot read a language model from .*bad.gguf"):
+        first_layers(tmp_path / "bad.gguf", 2)
