@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from audit.claim_test import claim_test, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.contrast import Seen, hold_against_control
 from audit.estimators.base import Estimator
-from audit.evidence_control import evidence_p_values
+from audit.evidence_control import evidence_p_values, unproven
 from audit.membership import membership_metrics
 from audit.metrics import RESAMPLES, association_p_value, extraction
 from audit.policy import Policy
@@ -54,6 +54,7 @@ class CellScores:
         held_out: by attack, the scores that bounds, tests and controls are taken from, where `scores` were calibrated
             on each other's coins and are for describing the attack alone.
         signals: by attack, what each model alone said, where `scores` were calibrated.
+        models_wanted: how many models a run grows to whose looks are paid for; None where it is not growing.
     """
 
     audit: str
@@ -66,6 +67,7 @@ class CellScores:
     estimators: tuple[Estimator, ...]
     held_out: dict[AttackKind, Scores] = field(default_factory=dict)
     signals: dict[AttackKind, Scores] = field(default_factory=dict)
+    models_wanted: int | None = None
 
     @property
     def models_done(self) -> int:
@@ -87,7 +89,15 @@ class CellScores:
         ]
 
 
-def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> dict[str, dict[AttackKind, Scores]]:
+class Calibrated(TypedDict):
+    """Fields of `CellScores`."""
+
+    scores: dict[AttackKind, Scores]
+    held_out: dict[AttackKind, Scores]
+    signals: dict[AttackKind, Scores]
+
+
+def calibrate(attacks: Mapping[AttackKind, tuple[Attack, Scores]]) -> Calibrated:
     """The fields `scores`, `held_out` and `signals` of `CellScores`, from what each attack saw in each model.
 
     Attacks that compare models are calibrated leave-one-out to describe them, and on held-out models to prove
@@ -119,6 +129,8 @@ class RunScores:
 def analyse(run: RunScores) -> RunResult:
     """Bounds, controls and verdicts.
 
+    The positive control's tests, and the comparisons of cells with it, are paid for over the run likewise.
+
     N counts the bounds of the whole run and the tests of its claims. Every bound is taken at confidence
     1 - (1 - confidence) / N (Bonferroni), and the tests' p-values are adjusted among N (Holm), so all bounds, the
     largest among them, and all verdicts hold together with the stated confidence.
@@ -127,9 +139,10 @@ def analyse(run: RunScores) -> RunResult:
     family = max(1, sum(len(cell.pairs()) for cell in run.cells) + tested)
     single = simultaneous_confidence(run.confidence, family)
     paid = (f"{family} bounds and tests of the run (Bonferroni)",) if family > 1 else ()
+    seen_level = CONTROL_ALARM / max(1, sum(len(cell.scores) for cell in run.cells if cell.claim.is_control))
     attacked = _adjusted(
         [
-            [_attack(run, cell, kind, scores, single, paid) for kind, scores in cell.scores.items()]
+            [_attack(run, cell, kind, scores, single, paid, seen_level) for kind, scores in cell.scores.items()]
             for cell in run.cells
         ],
         family,
@@ -137,7 +150,7 @@ def analyse(run: RunScores) -> RunResult:
     tests = sum((a.reference_p is not None) + len(a.chance_p) for attacks in attacked for a in attacks)
     level = CONTROL_ALARM / max(1, tests)
     cells = tuple(
-        _cell(run, cell, attacks, list(zip(run.cells, attacked, strict=True)), level, 1 - single)
+        _cell(run, cell, attacks, list(zip(run.cells, attacked, strict=True)), level, seen_level, 1 - single)
         for cell, attacks in zip(run.cells, attacked, strict=True)
     )
     judged = [(f"{c.audit} at epsilon {c.claim.epsilon:g}", c.verdict) for c in cells if c.verdict is not None]
@@ -165,7 +178,13 @@ def _adjusted(attacked: list[list[AttackResult]], family: int) -> list[list[Atta
 
 
 def _attack(
-    run: RunScores, cell: CellScores, kind: AttackKind, scores: Scores, confidence: float, paid: tuple[str, ...]
+    run: RunScores,
+    cell: CellScores,
+    kind: AttackKind,
+    scores: Scores,
+    confidence: float,
+    paid: tuple[str, ...],
+    seen_level: float,
 ) -> AttackResult:
     proving = cell.held_out.get(kind, scores)
     planted, references = cell.proving(kind), proving.select(proving.reference)
@@ -196,7 +215,8 @@ def _attack(
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
-        visible=association_p_value(perfect_scores(planted)) < CONTROL_ALARM,
+        unproven=unproven(bounds, cell.estimators),
+        visible=association_p_value(perfect_scores(planted)) < seen_level,
         held_out=cell.held_out.get(kind),
     )
 
@@ -214,11 +234,14 @@ def _cell(
     attacks: list[AttackResult],
     everything: list[tuple[CellScores, list[AttackResult]]],
     level: float,
+    seen_level: float,
     single: float,
 ) -> CellResult:
     mine = [(other, found) for other, found in everything if other.audit == cell.audit]
     positive = [(other, found) for other, found in mine if other.claim.is_control]
-    controls = read_controls(positive[0][1] if positive else None, [a for _, found in mine for a in found], level)
+    controls = read_controls(
+        positive[0][1] if positive else None, [a for _, found in mine for a in found], level, seen_level
+    )
     verdict = None
     if not cell.claim.is_control:
         verdict = judge(
@@ -230,6 +253,7 @@ def _cell(
             run.policy.least_power,
             1 - run.confidence,
             needs_references=True,
+            models_wanted=cell.models_wanted,
         )
         if positive:
             without_noise = _seen(*positive[0])
@@ -237,10 +261,10 @@ def _cell(
                 verdict,
                 cell.claim,
                 _seen(cell, attacks),
-                {name: seen for name, seen in without_noise.items() if name in (controls.seen or ())},
+                {attack.attack: without_noise[attack.attack] for attack in controls.able(attacks)},
                 run.policy.least_power,
                 single,
-                1 - run.confidence,
+                (1 - run.confidence) / max(1, sum(not other.claim.is_control for other in run.cells)),
                 run.seed,
             )
     return CellResult(

@@ -315,6 +315,7 @@ def _cell(
         queries=queries,
         utility={name: [utility[name] for _, utility in measured] for name in measured[0][1]},
         estimators=tuple(estimators),
+        models_wanted=None,
         **calibrate(scores),
     )
 

@@ -72,7 +72,7 @@ jobs:
       - name: Train and attack
         timeout-minutes: 120
         # 1, 3 and 4 are verdicts, and the gate's to judge.
-        run: firedamp sweep '@EXPERIMENT@' --out "$RUN" || @JUDGED@
+        run: firedamp sweep '@EXPERIMENT@' --out "$RUN"@LOOKS@ || @JUDGED@
       - name: Anything new
         id: after
         if: always() && steps.before.conclusion == 'success'
@@ -137,7 +137,7 @@ firedamp:
       @VERSIONS@; } | sha256sum | cut -c1-16)
     - mkdir -p runs && find runs -mindepth 1 -maxdepth 1 -name 'ci-*' ! -name "ci-$KEY" -exec rm -rf {} +
     # 1, 3 and 4 are verdicts, and the gate's to judge.
-    - firedamp sweep '@EXPERIMENT@' --out "runs/ci-$KEY" || @JUDGED@
+    - firedamp sweep '@EXPERIMENT@' --out "runs/ci-$KEY"@LOOKS@ || @JUDGED@
     - firedamp gate "runs/ci-$KEY"
   artifacts:
     when: always
@@ -153,7 +153,11 @@ FILES = {
 
 
 def write_ci_files(
-    experiment: Path, provider: str = "both", root: Path = Path(), source: str | None = None
+    experiment: Path,
+    provider: str = "both",
+    root: Path = Path(),
+    source: str | None = None,
+    sequential: bool = True,
 ) -> tuple[Path, ...]:
     """Write the workflow files for `experiment`, a path relative to the repository's root; nothing is overwritten.
 
@@ -166,6 +170,7 @@ def write_ci_files(
         root: the repository's root.
         source: what pip is told, words apart: a requirement, a URL, a path, options; "" where the repository brings
             Firedamp itself. By default this version by its name.
+        sequential: whether jobs add models in batches and stop as soon as a claim is refuted (`audit.early_stop`).
 
     Raises:
         InputError: for an unknown provider, an experiment that is not there or is not named plainly, a source that a
@@ -189,12 +194,15 @@ def write_ci_files(
             raise InputError(f"'{path}' is there already; move it away first.")
     for path, text in wanted:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_filled(text, name, source), encoding="utf-8")
+        path.write_text(_filled(text, name, source, sequential), encoding="utf-8")
     return tuple(path for path, _ in wanted)
 
 
-def _filled(text: str, experiment: str, source: str) -> str:
+def _filled(text: str, experiment: str, source: str, sequential: bool) -> str:
     text = re.sub(r"( *)@INSTALL@\n", lambda found: textwrap.indent(INSTALL.lstrip(), found[1]), text)
-    for mark, value in {"VERSIONS": VERSIONS, "JUDGED": JUDGED, "KEY": KEY}.items():
+    looks = " --sequential" if sequential else ""
+    # Looks are counted in the run directory, so one that was begun in the other way is of no use: it is in the key.
+    versions = f"{VERSIONS}; echo sweep{looks}"
+    for mark, value in {"VERSIONS": versions, "LOOKS": looks, "JUDGED": JUDGED, "KEY": KEY}.items():
         text = text.replace(f"@{mark}@", value)
     return text.replace("@EXPERIMENT@", experiment).replace("@SOURCE@", source)

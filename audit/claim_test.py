@@ -109,7 +109,7 @@ def _many_runs(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTe
     if claim.is_control:
         return ClaimTest(1.0, str(claim), method, INDEPENDENT_RUNS)
     if claim.has_curve:
-        invert, against = _all_claimed(claim, copies)
+        invert, against = all_claimed(claim, copies)
         p = calibrated_p_value(scores, gaussian_statistic, invert, draws_for(level), seed)
         return ClaimTest(p, against, method, INDEPENDENT_RUNS)
     epsilon, delta = group_privacy(claim.epsilon, claim.delta, copies)
@@ -128,7 +128,7 @@ def _one_run(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTest
     if claim.is_control:
         return ClaimTest(1.0, str(claim), "coins", FAIR_COINS)
     if claim.has_curve:
-        invert, against = _all_claimed(claim, copies)
+        invert, against = all_claimed(claim, copies)
         p = fdp_p_value(invert, *right_guesses(scores, GUESSES, True, seed))
         return ClaimTest(p, against, "right guesses about fair coins", FAIR_COINS)
     said = ordered_coins(scores, True, seed)
@@ -139,7 +139,7 @@ def _one_run(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTest
     return ClaimTest(p, str(claim), "right guesses about fair coins, all numbers of guesses, calibrated", FAIR_COINS)
 
 
-def _all_claimed(claim: Claim, copies: int) -> tuple[Callable[[Floats], Floats], str]:
+def all_claimed(claim: Claim, copies: int) -> tuple[Callable[[Floats], Floats], str]:
     """The least FPR at each TPR under the mechanism's curve and (epsilon, delta) together, and in words what counts.
 
     An accountant that is right claims the point on the curve; one that is wrong may claim less, and that is a claim

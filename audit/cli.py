@@ -57,8 +57,15 @@ def sweep(
         float | None, typer.Option("--memory", help="MiB that a portion of a batch may take; by default what is fast.")
     ] = None,
     sequential: Annotated[
-        bool, typer.Option("--sequential", help="Add models in batches and stop as soon as the verdict is clear.")
+        bool, typer.Option("--sequential", help="Add models in batches and stop as soon as a claim is refuted.")
     ] = False,
+    power: Annotated[
+        float | None,
+        typer.Option(
+            "--power",
+            help="With --sequential, stop too where an ideal attack would have refuted half the noise so likely: 0.9.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Plant canaries, train over the epsilons, attack, bound, judge; write the report.
@@ -68,12 +75,14 @@ def sweep(
     # Only what trains pays for importing torch.
     from audit.config import load
     from audit.early_stop import sweep_until_clear
-    from audit.gate import exit_code
+    from audit.gate import choose_policy, exit_code
     from audit.report.publish import publish
     from audit.runs import load_result
     from audit.sweeping import sweep as run_sweep
     from audit.training.speed import Speed
 
+    if power is not None and not sequential:
+        raise InputError("--power goes with --sequential.")
     experiment = load(config, overrides or ())
     folder = out or Path("runs") / (f"{experiment.name}-sequential" if sequential else experiment.name)
     console = Console(stderr=True)
@@ -81,9 +90,11 @@ def sweep(
     try:
         with ConsoleProgress(console) as progress:
             if sequential:
+                policy, _ = choose_policy(None, experiment.gate)
                 sweep_until_clear(
-                    experiment, folder, jobs, backend, progress, Speed(device, memory), announce=told.append
-                )
+                    experiment, folder, jobs, backend, progress, Speed(device, memory),
+                    announce=told.append, enough=power, policy=policy,
+                )  # fmt: skip
             else:
                 run_sweep(experiment, folder, jobs, backend, progress, Speed(device, memory))
     except KeyboardInterrupt:
@@ -338,12 +349,15 @@ def init_ci(
         str | None,
         typer.Option("--source", help="What pip installs Firedamp from: a requirement, URL or path; '' for none."),
     ] = None,
+    sequential: Annotated[
+        bool, typer.Option(help="Whether the job stops as soon as a claim is refuted, as sweep --sequential does.")
+    ] = True,
     as_json: Json = False,
 ) -> int:
     """Write workflow files that sweep, gate and publish on GitHub Actions and GitLab; trained models are cached."""
     from audit.ci_files import write_ci_files
 
-    written = [str(path) for path in write_ci_files(experiment, provider, out, source)]
+    written = [str(path) for path in write_ci_files(experiment, provider, out, source, sequential)]
     if as_json:
         _print_json({"written": written})
     else:

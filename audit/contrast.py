@@ -49,10 +49,12 @@ def hold_against_control(
         verdict: of the cell; any other than NOT_REFUTED stays as it is.
         claim: of the cell.
         found: by attack, in the cell.
-        control: by attack, without noise; only attacks that saw the canaries there.
+        control: by attack, without noise; only attacks that saw the canaries there and carry something that counts
+            (`Controls.able`): the AUC of an attack that could prove nothing shows nothing of what could be proven.
         least_power: share of the claimed epsilon.
         single: the level of one test of a claim.
-        level: the level of all comparisons of AUCs together (Bonferroni).
+        level: the level of all comparisons of AUCs in this cell together (Bonferroni); the cells of a run share its
+            error.
         seed: of the claim's test.
     """
     if verdict.outcome is not Outcome.NOT_REFUTED:

@@ -1,7 +1,8 @@
-"""The negative control on what attacks say of secrets: those that were never inserted must fare as chance allows.
+"""The controls on what attacks say of secrets: never-inserted ones fare as chance allows, and without noise some show.
 
 An attack that looks at the secret itself, or a prior of reconstruction that is too small, would prove any epsilon. The
-scores' own negative control does not see it, because it compares references with references.
+scores' own negative control does not see it, because it compares references with references. Nor does their positive
+control see that nothing is ever guessed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from attacks.scores import Scores
+from audit.bounds import Bound
 from audit.estimators.base import Estimator
 from audit.estimators.exposure_rank import ExposureRank
 from audit.estimators.from_secrets import FromSecrets
@@ -45,6 +47,19 @@ def evidence_p_values(references: Scores, estimators: Iterable[Estimator]) -> di
             name = f"{estimator.name} by its prior"
             found[name] = min(found.get(name, 1.0), estimator.chance(references))
     return found
+
+
+def unproven(bounds: Iterable[Bound], estimators: Iterable[Estimator]) -> frozenset[str]:
+    """The estimators among these that take bounds from what an attack says of secrets, all of which are 0.
+
+    Without noise that says that the audit could not have shown anything by them: an attack whose scores see the
+    canaries need not be able to guess them.
+    """
+    of_secrets = {estimator.name for estimator in estimators if isinstance(estimator, FromSecrets)}
+    largest: dict[str, float] = {}
+    for bound in bounds:
+        largest[bound.estimator] = max(bound.epsilon, largest.get(bound.estimator, 0.0))
+    return frozenset(name for name, epsilon in largest.items() if name in of_secrets and epsilon == 0)
 
 
 def _guesses(name: str, references: Scores) -> float | None:

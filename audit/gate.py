@@ -67,6 +67,7 @@ def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) 
     policy's where the run was read with it (`load_result`), which shares the error among them.
 
     Where a negative control alarmed nothing is held against any budget: the audit is broken, and its numbers with it.
+    Nor where models are missing: which ones may depend on what they would have said.
 
     Args:
         result: the run.
@@ -76,7 +77,7 @@ def check(result: RunResult, policy: Policy, baseline: RunResult | None = None) 
     Raises:
         InputError: if the policy names a baseline, and it is not given or shares no attack with the run.
     """
-    cells = [cell for cell in result.cells if cell.verdict is not None and not cell.verdict.alarmed]
+    cells = [cell for cell in result.cells if cell.verdict is not None and not _unsound(cell)]
     worse, incomparable = _of_baseline(result, policy, baseline)
     findings = (
         *(finding for cell in cells for finding in _of_claim(cell, policy)),
@@ -177,6 +178,11 @@ def _project_table(table: dict[str, Any], path: Path) -> Any:
 
 def _where(audit: str, epsilon: float) -> str:
     return f"{audit} at epsilon {epsilon:g}"
+
+
+def _unsound(cell: CellResult) -> bool:
+    """Whether no number of the cell counts against anything: its control alarmed, or models are missing."""
+    return (cell.verdict is not None and cell.verdict.alarmed) or cell.models_done < cell.models_planned
 
 
 def _of_claim(cell: CellResult, policy: Policy) -> Iterator[Finding]:
@@ -310,12 +316,12 @@ def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) 
     found = changes(result, baseline)
     if not found:
         raise InputError(f"The baseline '{run}' shares no pipeline, epsilon and attack with this run.")
-    broken, broken_before = _alarmed(result), _alarmed(baseline)
+    broken, broken_before = _unsound_cells(result), _unsound_cells(baseline)
     worse: list[tuple[Key, str]] = []
     unclear: list[tuple[Key, str]] = []
     for change in (change for change in found if change.key[:2] not in broken):
         if change.key[:2] in broken_before:
-            message = f"In '{run}' a negative control alarmed, so nothing can be held against it."
+            message = f"In '{run}' a negative control alarmed or models are missing: nothing can be held against it."
             unclear.append((change.key, f"{message} Take another baseline."))
         elif change.p_value <= level:
             message = (
@@ -345,5 +351,5 @@ def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) 
     return findings(worse), findings(unclear)
 
 
-def _alarmed(result: RunResult) -> set[tuple[str, float]]:
-    return {(cell.audit, cell.claim.epsilon) for cell in result.cells if cell.verdict and cell.verdict.alarmed}
+def _unsound_cells(result: RunResult) -> set[tuple[str, float]]:
+    return {(cell.audit, cell.claim.epsilon) for cell in result.cells if _unsound(cell)}

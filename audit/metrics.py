@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 
 from attacks.scores import Scores
 from audit.claim import Claim
@@ -127,11 +128,16 @@ def clustered_rate(
 ) -> Interval:
     """A share of pairs (model, secret), with Wilson's interval at their effective number of independent trials.
 
-    Pairs of one model share its training, and pairs with one secret its luck. The effective number is the number of
-    pairs over the larger design effect of the two clusterings, each the variance of the share with clusters as units
+    Pairs of one model share its training, and pairs with one secret its luck. For each of the two clusterings the
+    effective number is the number of pairs over its design effect, the variance of the share with clusters as units
     over that of independent trials, 1 at least (Rao, Scott 1992, "A simple method for the analysis of clustered binary
-    data"). Where the pairs are all alike no variance can be estimated: each secret then counts once, however many
-    models hold it, and what one model's secrets have in common is not allowed for; nor is it with one model. See
+    data"); times (z / t)^2, the squared ratio of the quantiles of a normal and of a Student law with one degree of
+    freedom less than there are clusters, because a variance from few clusters is itself uncertain (Korn, Graubard 1998,
+    "Confidence intervals for proportions with small expected number of positive counts estimated from survey data").
+    The smaller number counts. It makes two models tell next to nothing, which is what they do tell of others.
+
+    Where the pairs are all alike no variance can be estimated: each secret then counts once, however many models hold
+    it, and what one model's secrets have in common is not allowed for; nor is it with one model. See
     `Extraction.of_these_models`.
 
     Args:
@@ -145,21 +151,27 @@ def clustered_rate(
         return Interval(math.nan, 0.0, 1.0)
     rate = float(success.mean())
     if rate in (0.0, 1.0):
-        effect = n / len(np.unique(secrets))
+        trials = float(len(np.unique(secrets)))
     else:
-        effect = max(1.0, *(_variance(success, of) / (rate * (1 - rate) / n) for of in (models, secrets)))
-    trials = max(1.0, n / effect)
+        trials = min(_trials(success, of, confidence) for of in (models, secrets))
     return wilson(rate * trials, trials, confidence)
 
 
-def _variance(success: NDArray[np.bool_], cluster: NDArray[np.int64]) -> float:
-    """Variance of the mean of `success` with whole clusters as units; 0 for one cluster, which shows none."""
+def _trials(success: NDArray[np.bool_], cluster: NDArray[np.int64], confidence: float) -> float:
+    """How many independent trials clustered ones are worth; as many as there are where one cluster shows no variance.
+
+    A fraction of a trial, where it comes to that, is what Student's law makes of two clusters.
+    """
+    n, rate = len(success), float(success.mean())
     _, label = np.unique(cluster, return_inverse=True)
     count = int(label.max()) + 1
     if count < 2:
-        return 0.0
-    residuals = np.bincount(label, success - success.mean())
-    return float(count / (count - 1) * (residuals**2).sum() / len(success) ** 2)
+        return float(n)
+    residuals = np.bincount(label, success - rate)
+    variance = count / (count - 1) * float((residuals**2).sum()) / n**2
+    effect = max(1.0, variance / (rate * (1 - rate) / n))
+    tail = (1 - confidence) / 2
+    return n / effect * float(norm.isf(tail) / student.isf(tail, count - 1)) ** 2
 
 
 def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> Extraction:

@@ -143,6 +143,7 @@ class AttackResult:
         tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
         risks: the records most at risk, the worst first; empty with few models, or where whole models were randomised.
         chance_p: by what an attack says of secrets, the p-value of "never-inserted ones fare as chance allows".
+        unproven: the estimators that look at what the attack says of secrets, not at its scores, and prove nothing.
         held_out: where `scores` were calibrated on each other's coins, those that were not (`attacks.cross_model`).
     """
 
@@ -162,6 +163,7 @@ class AttackResult:
     tpr_at: Mapping[float, Interval] = field(default_factory=dict)
     risks: tuple[RecordRisk, ...] = ()
     chance_p: Mapping[str, float] = field(default_factory=dict)
+    unproven: frozenset[str] = frozenset()
     held_out: Scores | None = None
 
     @property

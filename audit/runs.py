@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from audit.claim import Claim
 from audit.combine import simultaneous_confidence
 from audit.mechanism import DPSGD
 from audit.policy import Policy
-from audit.results import RunResult
+from audit.results import Outcome, RunResult
 from audit.sequential import confidence_at_look
 from audit.store import RunDirectory
 from canaries.errors import InputError
@@ -28,9 +29,16 @@ def load_result(path: Path, policy: Policy | None = None) -> RunResult:
     run = RunDirectory.open(path)
     manifest = run.manifest()
     try:
-        return analyse(_run_scores(run, manifest, policy))
+        return _told(analyse(_run_scores(run, manifest, policy)), manifest.get("stopped"))
     except KeyError as error:
         raise InputError(f"'{path}' is damaged: {error} is missing.") from None
+
+
+def _told(result: RunResult, stopped: str | None) -> RunResult:
+    """With what let the run stop before its last models, where it was no refutation."""
+    if stopped is None or result.verdict.outcome is not Outcome.NOT_REFUTED:
+        return result
+    return replace(result, verdict=replace(result.verdict, reason=f"{result.verdict.reason} {stopped}"))
 
 
 def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | None) -> RunScores:
@@ -49,7 +57,9 @@ def _run_scores(run: RunDirectory, manifest: dict[str, Any], policy: Policy | No
         seed=int(experiment["seed"]),
         policy=policy,
         config=experiment,
-        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")} | _pilots(manifest),
+        provenance={key: manifest[key] for key in ("created", "versions", "machine", "digests")}
+        | _pilots(manifest)
+        | _looked(manifest),
         failures=run.failures(units),
     )
 
@@ -58,6 +68,12 @@ def _pilots(manifest: dict[str, Any]) -> dict[str, Any]:
     """What pilots chose, by audit; nothing where there were none."""
     chosen = {name: found["chosen"] for name, found in manifest.get("pilots", {}).items()}
     return {"chosen by pilots": chosen} if chosen else {}
+
+
+def _looked(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Which look this is, where there are several."""
+    look = manifest.get("look")
+    return {} if look is None else {"look": f"{look}, which spends 1/{look * (look + 1)} of the error"}
 
 
 def _confidence(whole: float, look: int | None) -> float:
@@ -86,6 +102,7 @@ def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> Cel
         claim=Claim(**claim),
         noise_multiplier=cell["noise_multiplier"],
         models_planned=len(cell["units"]),
+        models_wanted=cell.get("models_wanted"),
         queries={name: float(count) for name, count in facts[0]["queries"].items()} if facts else {},
         utility={name: [fact["utility"][name] for fact in facts] for name in facts[0]["utility"]} if facts else {},
         estimators=tuple(registry.build(registry.ESTIMATORS, spec) for spec in audit["estimators"]),

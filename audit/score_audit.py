@@ -19,7 +19,7 @@ from audit.estimates import GaussianFit, JointBeta
 from audit.estimators.base import Estimator
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.independent import needs_one_canary
-from audit.evidence_control import evidence_p_values
+from audit.evidence_control import evidence_p_values, unproven
 from audit.mechanism import DPSGD
 from audit.metrics import association_p_value, auc_interval
 from audit.pld import pld_epsilon
@@ -141,6 +141,7 @@ def audit_scores(
             claim_test=test,
             could_refute=estimator is None and _could_refute(planted, claim, seed, 1 - confidence),
             chance_p=evidence_p_values(references, estimators) if references.ids else {},
+            unproven=unproven(bounds[:1], estimators),
         )
         verdict = judge(
             claim,

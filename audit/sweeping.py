@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 import multiprocessing
 import os
 import platform
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +23,12 @@ import torch
 from attacks.base import Attack
 from attacks.scores import Scores
 from audit.config import Experiment
+from audit.formatting import confidence
+from audit.looks import Looks
 from audit.pilot import candidates, choose
 from audit.plan import AuditWork, CellPlan, manifest_cells, plan
-from audit.store import RunDirectory, jsonable
+from audit.sequential import confidence_at_look
+from audit.store import RunDirectory
 from audit.training.allocator import keep_freed_memory
 from audit.training.speed import Speed
 from audit.utility import measure_utility
@@ -85,6 +86,7 @@ def sweep(
     progress: Progress | None = None,
     speed: Speed | None = None,
     look: int | None = None,
+    wanted: Mapping[str, int] | None = None,
 ) -> RunDirectory:
     """Train and attack every model of the experiment that `out` does not hold yet.
 
@@ -100,7 +102,9 @@ def sweep(
         speed: device and portions; no result and no unit's key depends on them.
         look: which look at a growing run this is, at least (1, 2, ...); its share of the error is then all that the run
             spends. A directory keeps count of its looks: what was looked at before keeps its number, everything else
-            is a look of its own after all others, a plain sweep too. None: no look, where none was taken before.
+            is a look of its own after all others. None: the plain sweep that may spend the whole error, where the
+            directory is new or holds this very experiment; any other experiment is one more look there, and announced.
+        wanted: how many models of each audit the run grows to; a look with fewer may refute, and conclude nothing else.
 
     Raises:
         InputError: where the experiment does not fit its data; or for a look at a run that a plain sweep began.
@@ -110,7 +114,8 @@ def sweep(
     _check_backend(backend, jobs)
     speed = speed or Speed()
     run, chosen = RunDirectory(out), dict[str, Any]()
-    if look is not None and run.exists() and not _taken(run):
+    looks = Looks.of(run)
+    if look is not None and looks.plain:
         raise InputError(
             f"'{out}' holds a sweep of a fixed number of models, whose verdict may rest on the whole error; to look at "
             "it again and again would spend that twice. Name another directory."
@@ -122,7 +127,12 @@ def sweep(
         for name, found in chosen.items():
             progress.announce(f"{name}: the pilot chose {found['chosen']}")
     work = plan(experiment, progress.announce)
-    taken = _looks(run, experiment, look)
+    looks = looks.after(experiment, look)
+    if look is None and (number := looks.number(experiment)) is not None:
+        progress.announce(
+            f"look {number} at '{out}', which holds another experiment: confidence "
+            f"{confidence(confidence_at_look(experiment.confidence, number))}; a new directory has all of it"
+        )
     run.write_manifest(
         {
             "experiment": experiment.plain(),
@@ -130,33 +140,15 @@ def sweep(
             "versions": versions(),
             "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
             "digests": {w.plan.name: {"data": w.dataset.digest(), "canaries": w.digest()} for w in work},
-            "cells": manifest_cells(work),
-            "look": taken.index(_identity(experiment)) + 1 if taken else None,
-            "looks": taken,
+            "cells": [cell | {"models_wanted": (wanted or {}).get(cell["audit"])} for cell in manifest_cells(work)],
+            "look": looks.number(experiment),
+            "looks": looks.taken,
+            "plain": looks.plain,
             "pilots": chosen,
         }
     )
     _train(work, run, jobs, backend, progress, speed)
     return run
-
-
-def _looks(run: RunDirectory, experiment: Experiment, look: int | None) -> list[str]:
-    """What was looked at in this directory, in order, this experiment included; empty where nobody looks twice."""
-    taken = _taken(run)
-    if (look is None and not taken) or _identity(experiment) in taken:
-        return taken
-    return [*taken, *[""] * ((look or 1) - 1 - len(taken)), _identity(experiment)]
-
-
-def _taken(run: RunDirectory) -> list[str]:
-    earlier = run.manifest() if run.exists() else {}
-    return list(earlier.get("looks") or [""] * (earlier.get("look") or 0))
-
-
-def _identity(experiment: Experiment) -> str:
-    """Equal where two looks judge the same models alike; a policy does not count."""
-    plain = {key: value for key, value in experiment.plain().items() if key not in ("name", "gate")}
-    return hashlib.sha256(json.dumps(jsonable(plain), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _train(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from audit.bounds import Bound
 from audit.claim import Claim
 from audit.claim_test import ClaimTest
+from audit.formatting import confidence, upper
 from audit.formatting import lower as shown
-from audit.formatting import upper
 from audit.results import AttackResult, Outcome, Verdict
 
 CONTROL_ALARM = 1e-3
@@ -23,9 +23,11 @@ class Controls:
     Attributes:
         seen: the attacks that saw the canaries without noise (positive control); None where there was no such run.
         alarms: the attacks that saw canaries which were never inserted (negative control).
-        level: the p-value below which a negative control counts as seen; a positive one is seen below CONTROL_ALARM.
+        level: the p-value below which a negative control counts as seen.
         lucky: (attack, what it says) of secrets that were never inserted and yet fared better than chance allows.
         telling: whether a perfect attack would have seen the canaries without noise, with as many models.
+        blind: (attack, estimator) of bounds from secrets that are 0 without noise too. `seen` is about an attack's
+            scores, which those bounds do not look at: what a perfect attack could have shown by them counts for naught.
     """
 
     seen: frozenset[str] | None
@@ -33,17 +35,35 @@ class Controls:
     level: float
     lucky: frozenset[tuple[str, str]] = frozenset()
     telling: bool = True
+    blind: frozenset[tuple[str, str]] = frozenset()
+
+    def counted(self, attack: AttackResult) -> tuple[Bound, ...]:
+        """The bounds of an attack that assume no curve and are not blind: those that a verdict may rest on."""
+        return tuple(b for b in attack.bounds if not b.parametric and (attack.attack, b.estimator) not in self.blind)
+
+    def able(self, attacks: Sequence[AttackResult]) -> list[AttackResult]:
+        """The attacks that saw the canaries without noise, and have a bound or a test of the claim that counts."""
+        seen = [attack for attack in attacks if attack.attack in (self.seen or ())]
+        return [attack for attack in seen if self.counted(attack) or attack.could_refute]
 
 
 def read_controls(
-    positive: Sequence[AttackResult] | None, all_attacks: Sequence[AttackResult], level: float
+    positive: Sequence[AttackResult] | None,
+    all_attacks: Sequence[AttackResult],
+    level: float,
+    seen_level: float = CONTROL_ALARM,
 ) -> Controls:
-    """Controls from the attacks on models without noise, and from every attack's never-inserted canaries."""
-    seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < CONTROL_ALARM)
+    """Controls from the attacks on models without noise, and from every attack's never-inserted canaries.
+
+    `seen_level` is the p-value below which an attack saw the canaries without noise: CONTROL_ALARM over how many
+    attacks are tried on models without noise, or luck would give a blind audit a voice.
+    """
+    seen = None if positive is None else frozenset(a.attack for a in positive if a.seen_p < seen_level)
     alarms = frozenset(a.attack for a in all_attacks if a.reference_p is not None and a.reference_p < level)
     lucky = frozenset((a.attack, name) for a in all_attacks for name, p in a.chance_p.items() if p < level)
     telling = positive is None or any(a.visible for a in positive)
-    return Controls(seen, alarms, level, lucky, telling)
+    blind = frozenset((a.attack, name) for a in positive or () for name in a.unproven)
+    return Controls(seen, alarms, level, lucky, telling, blind)
 
 
 def judge(
@@ -56,11 +76,16 @@ def judge(
     level: float = 0.05,
     bounds_refute: bool = True,
     needs_references: bool = False,
+    models_wanted: int | None = None,
 ) -> Verdict:
     """Hold the scores of one cell against its claim.
 
     A claim is refuted by its own test (`audit.claim_test`) with an adjusted p-value of at most `level`, or by a bound
     above it if `bounds_refute`; then both have to be paid for in one family.
+
+    Nothing is concluded while planned models are missing: those that failed may have failed because of the canary, and
+    a plan that is judged half-way, and again, spends its error twice. `models_wanted` is how many a run grows to whose
+    looks are paid for (`audit.sequential`): at fewer a refutation counts, and nothing else.
 
     Bounds that assume the shape of the trade-off curve are shown elsewhere and not used here: DP-SGD need not have
     that shape, and a claim must not be refuted by an assumption. Their confidence must be simultaneous already.
@@ -68,11 +93,13 @@ def judge(
     bounds = [bound for attack in attacks for bound in attack.bounds if not bound.parametric]
     best = max(bounds, key=lambda bound: bound.epsilon, default=None)
     lower = best.epsilon if best else 0.0
-    ceiling = max((bound.ceiling for bound in bounds), default=0.0)
+    counted = [bound for attack in attacks for bound in controls.counted(attack)]
+    ceiling = max((bound.ceiling for bound in counted), default=lower)
 
     refutable = ceiling > claim.epsilon or any(attack.could_refute for attack in attacks)
     unreferenced = needs_references and all(attack.reference_p is None for attack in attacks)
-    gaps = tuple(_gaps(models_planned - models_done, models_planned, unreferenced, controls.seen is None))
+    wanted = max(models_planned, models_wanted or 0)
+    gaps = tuple(_gaps(models_done, models_planned, wanted, unreferenced, controls.seen is None))
 
     def verdict(outcome: Outcome, reason: str) -> Verdict:
         return Verdict(outcome, reason, lower, ceiling, refutable, bool(controls.alarms or controls.lucky), gaps)
@@ -90,13 +117,12 @@ def judge(
             f"Secrets that were never inserted were found more often than chance allows (p < {controls.level:.2g}; "
             f"{said}): the audit itself is broken, or a stated prior is too small.",
         )
-    if bounds_refute and best is not None and lower > claim.epsilon:
-        return verdict(Outcome.REFUTED, _refuted(best, claim, attacks))
-    test = min((a.claim_test for a in attacks if a.claim_test), key=lambda test: test.p_value, default=None)
-    if test is not None and test.p_value <= level:
-        return verdict(Outcome.REFUTED, _refuted_by_test(test, claim, attacks))
+    refutation = _refutation(claim, attacks, best if bounds_refute else None, level)
     if models_done < models_planned:
-        return verdict(Outcome.INCONCLUSIVE, gaps[0])
+        because = " Those that are there speak against the claim, but which ones they are may depend on the canary."
+        return verdict(Outcome.INCONCLUSIVE, gaps[0] + (because if refutation else ""))
+    if refutation:
+        return verdict(Outcome.REFUTED, refutation)
     if best is None:
         return verdict(Outcome.INCONCLUSIVE, "No estimator gave a bound that is free of curve assumptions.")
     if gaps or controls.seen is None:
@@ -110,7 +136,12 @@ def judge(
         )
     if not able:
         return verdict(Outcome.INCONCLUSIVE, "No attack saw the canaries even without noise (positive control).")
-    power = max((bound.ceiling for attack in able for bound in attack.bounds if not bound.parametric), default=0.0)
+    sighted = [(bound, attack.attack) for attack in able for bound in controls.counted(attack)]
+    left_out = _left_out(attacks, controls)
+    if left_out and not sighted and not any(attack.could_refute for attack in able):
+        return verdict(Outcome.INCONCLUSIVE, f"Epsilon is at least {shown(lower)}. {left_out}")
+    carrier = max(sighted, key=lambda pair: pair[0].ceiling, default=None)
+    power = carrier[0].ceiling if carrier else 0.0
     if power < least_power * claim.epsilon and not any(attack.could_refute for attack in able):
         return verdict(
             Outcome.INCONCLUSIVE,
@@ -123,10 +154,13 @@ def judge(
             f", below {least_power:.0%} of the claim, but could have refuted it by the test of the claim itself: that "
             "is the power this verdict rests on"
         )
+    rests = f" {left_out}" if left_out else ""
+    if left_out and carrier and power >= least_power * claim.epsilon:
+        rests = f" The verdict rests on estimator {carrier[0].estimator} of attack {carrier[1]}. {left_out}"
     return verdict(
         Outcome.NOT_REFUTED,
         f"Epsilon is at least {shown(lower)}; {claim.epsilon:g} is claimed; a perfect attack could have shown "
-        f"{upper(power)} at most here{limits}.",
+        f"{upper(power)} at most here{limits}.{rests}",
     )
 
 
@@ -159,21 +193,38 @@ def overall(verdicts: Sequence[tuple[str, Verdict]]) -> Verdict:
     )
 
 
-def _gaps(missing: int, planned: int, unreferenced: bool, uncontrolled: bool) -> Iterator[str]:
+def _gaps(done: int, planned: int, wanted: int, unreferenced: bool, uncontrolled: bool) -> Iterator[str]:
     """What an audit lacks, the gravest first."""
-    if missing > 0:
-        yield f"{missing} of {planned} models are missing; run the sweep again."
+    if done < planned:
+        yield f"{planned - done} of {planned} models are missing; run the sweep again."
+    elif planned < wanted:
+        yield f"So far the run has {planned} of {wanted} models, enough to refute alone; run the sweep again."
     if unreferenced:
         yield "There was no negative control: name some references, canaries that are never inserted."
     if uncontrolled:
         yield "There was no positive control: whether these attacks could see anything is unknown."
 
 
+def _left_out(attacks: Sequence[AttackResult], controls: Controls) -> str:
+    """Which bounds do not count because they are blind, as a sentence; empty if none is."""
+    names = sorted({(a.attack, b.estimator) for a in attacks for b in a.bounds} & controls.blind)
+    said = ", ".join(f"{estimator} of attack {attack}" for attack, estimator in names)
+    return f"What attacks say of secrets proves nothing even without noise, so it does not count: {said}." * bool(said)
+
+
+def _refutation(claim: Claim, attacks: Sequence[AttackResult], best: Bound | None, level: float) -> str | None:
+    """What refutes the claim, as a sentence; None if nothing does."""
+    if best is not None and best.epsilon > claim.epsilon:
+        return _refuted(best, claim, attacks)
+    test = min((a.claim_test for a in attacks if a.claim_test), key=lambda test: test.p_value, default=None)
+    return _refuted_by_test(test, claim, attacks) if test is not None and test.p_value <= level else None
+
+
 def _refuted(best: Bound, claim: Claim, attacks: Sequence[AttackResult]) -> str:
     attack = next(a.attack for a in attacks if best in a.bounds)
     return (
         f"Epsilon is at least {shown(best.epsilon)} (attack {attack}, estimator {best.estimator}, confidence "
-        f"{best.confidence:.4g}); {claim.epsilon:g} is claimed."
+        f"{confidence(best.confidence)}); {claim.epsilon:g} is claimed."
     )
 
 

@@ -223,3 +223,16 @@ def test_nothing_is_overwritten(repository):
     with pytest.raises(InputError, match="is there already"):
         write_ci_files(Path("audits/tiny.toml"), "both", repository)
     assert not (repository / ".github").exists()
+
+
+@pytest.mark.parametrize("provider", ["github", "gitlab"])
+def test_a_job_may_stop_as_soon_as_a_claim_is_refuted(repository, provider):
+    """By default; and models of the other kind of sweep are kept by another key."""
+    (path,) = write_ci_files(Path("audits/tiny.toml"), provider, repository)
+    text = path.read_text()
+    assert re.findall(r"firedamp sweep .*? --sequential \|\|", text)
+    assert "|| true; echo sweep --sequential; }" in text
+    path.unlink()
+    write_ci_files(Path("audits/tiny.toml"), provider, repository, sequential=False)
+    assert "--sequential" not in path.read_text()
+    assert "|| true; echo sweep; }" in path.read_text()

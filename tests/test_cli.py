@@ -427,6 +427,11 @@ def test_a_baseline_and_a_confidence_from_the_policy(call, swept, tmp_path):
     assert (code, "'nowhere' is no run directory" in err) == (2, True)
 
 
+def test_power_goes_with_sequential(call, tmp_path):
+    code, _, err = call("sweep", str(tmp_path / "none.toml"), "--power", "0.9")
+    assert (code, err) == (2, "firedamp: --power goes with --sequential.\n")
+
+
 def test_init_ci(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.toml").write_text(TOML)

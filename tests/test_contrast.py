@@ -59,3 +59,22 @@ def test_what_tells_noise_from_none_gives_one(found, control, least_power):
     said = verdict(found, control, least_power=least_power)
     assert said.outcome is Outcome.NOT_REFUTED
     assert "Without noise the same attacks show epsilon" in said.reason
+
+
+def test_more_cells_ask_for_a_clearer_difference():
+    """One pipeline of twenty that are all without noise would else pass by luck at confidence 0.5."""
+
+    def judged(cells):
+        rng = np.random.default_rng(2)
+        found = {LOSS: scores(rng, 0.55)}
+        bare = {LOSS: scores(rng, 0.78)}
+        every = [(f"a{i}", found, bare) for i in range(cells)]
+        made = tuple(
+            CellScores(name, Claim(e, 1e-5), None, 200, measured, {"loss": 1}, {}, ESTIMATOR)
+            for name, mine, control in every
+            for e, measured in ((4.0, mine), (math.inf, control))
+        )
+        return analyse(RunScores("r", made, 1e-5, 0.6, 0, Policy(least_power=0.9))).cells[0].verdict
+
+    assert judged(1).outcome is Outcome.NOT_REFUTED
+    assert judged(20).outcome is Outcome.INCONCLUSIVE

@@ -12,9 +12,9 @@ from scipy.stats import binom
 from attacks.scores import Scores
 from audit.analysis import AttackKind, CellScores, RunScores, analyse
 from audit.claim import Claim
-from audit.estimators import Reconstruction, SecretGuess
+from audit.estimators import OneRun, Reconstruction, SecretGuess
 from audit.estimators.base import Estimator
-from audit.evidence_control import evidence_p_values
+from audit.evidence_control import evidence_p_values, unproven
 from audit.policy import Policy
 from audit.results import Outcome
 from audit.score_audit import audit_scores
@@ -117,3 +117,59 @@ def test_a_claim_is_not_refuted_by_scores_whose_references_were_guessed() -> Non
         audit = audit_scores(planted(5, leak, 1.0), 1e-5, 0.95, SecretGuess(), Claim(2.0, 1e-5), 0)
         assert audit.verdict is not None
         assert audit.verdict.outcome is outcome
+
+
+def silent(guessed: float, estimators: tuple[Estimator, ...], claimed: float = 30.0) -> RunScores:
+    """A run whose scores tell members, less so with noise, and whose guesses are right in this share without noise."""
+
+    def cell(seed: int, epsilon: float) -> CellScores:
+        share = 1.0 if math.isinf(epsilon) else 0.0
+        scores = planted(seed, False, max(share, 0.3))
+        said = scores.member & (np.random.default_rng(seed).random(scores.member.shape) < share * guessed)
+        return CellScores(
+            "text", Claim(epsilon, 1e-5), 1.0, 6, {KIND: replace(scores, evidence={"guessed": said})},
+            {}, {}, estimators,
+        )  # fmt: skip
+
+    return RunScores("run", (cell(0, claimed), cell(1, math.inf)), 1e-5, 0.95, 0, Policy(least_power=0.05))
+
+
+def test_an_attack_that_never_guesses_without_noise_gives_no_green_light() -> None:
+    blind, sighted = (analyse(silent(share, (SecretGuess(),))).verdict for share in (0.0, 0.7))
+    assert sighted.outcome is Outcome.NOT_REFUTED
+    assert blind.outcome is Outcome.INCONCLUSIVE
+    assert "proves nothing even without noise, so it does not count: secret-guess of attack extraction" in blind.reason
+    (tested,) = analyse(silent(0.0, (SecretGuess(),), 2.0)).cells[:1]  # coins enough for the claim's own test
+    assert tested.verdict is not None
+    assert tested.verdict.outcome is Outcome.NOT_REFUTED
+    assert "the test of the claim itself: that is the power this verdict rests on" in tested.verdict.reason
+
+
+def test_the_verdict_names_the_test_that_carries_its_power() -> None:
+    both = (SecretGuess(), OneRun())
+    found = analyse(silent(0.0, both, 15.0)).cells[0].verdict
+    alone = analyse(silent(0.0, (OneRun(),), 15.0)).cells[0].verdict
+    assert found is not None
+    assert alone is not None
+    assert found.outcome is alone.outcome is Outcome.NOT_REFUTED
+    assert "The verdict rests on estimator one-run of attack extraction." in found.reason
+    assert found.ceiling == pytest.approx(alone.ceiling, rel=0.2)  # as if the blind one were not there
+    assert "rests on" not in alone.reason
+
+
+def test_scores_whose_guesses_prove_nothing_are_inconclusive() -> None:
+    scores = planted(6, False, 1.0)
+    none = replace(scores, evidence={"guessed": np.zeros_like(scores.member)})
+    audit = audit_scores(none, 1e-5, 0.95, SecretGuess(), Claim(8.0, 1e-5), 0)
+    assert audit.verdict is not None
+    assert audit.verdict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_unproven_are_estimators_from_secrets_whose_bounds_are_all_zero() -> None:
+    scores = planted(7, False, 1.0)
+    none = replace(scores, evidence={"guessed": np.zeros_like(scores.member)})
+    estimators = (SecretGuess(), SecretGuess(bet=0.25), OneRun())
+    some, zero = ([e.bound(s, 1e-5) for e in estimators] for s in (scores, none))
+    assert unproven(some, estimators) == frozenset()
+    assert unproven(zero, estimators) == {"secret-guess"}
+    assert unproven([zero[0], some[1]], estimators) == frozenset()

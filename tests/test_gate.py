@@ -59,6 +59,12 @@ def test_exit_codes(outcome, failures, code):
     assert found.verdict == run.verdict
 
 
+def test_no_budget_is_held_against_a_cell_whose_models_are_missing():
+    leaky = replace(cell(Outcome.INCONCLUSIVE, lower=9.0, extraction=(secrets(90, 100),)), models_done=1)
+    found = check(result(leaky, failures=("u",)), Policy(max_lower_bound=1.0, max_extraction_rate=0.1))
+    assert (found.exit_code, found.passed, found.findings) == (4, False, ())
+
+
 def test_a_refuted_claim_is_a_finding():
     (finding,) = check(result(cell(), cell(Outcome.REFUTED, 9.0, 8.0)), Policy()).findings
     assert (finding.rule, finding.where, finding.message) == (

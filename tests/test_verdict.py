@@ -45,7 +45,7 @@ def test_a_bound_above_the_claim_refutes_it():
     verdict = judged(attack(bound(4.5, 6.0)))
     assert verdict.outcome is Outcome.REFUTED
     assert (verdict.lower_bound, verdict.ceiling) == (4.5, 6.0)
-    for part in ("attack loss", "estimator one-run", "confidence 0.99", "4 is claimed"):
+    for part in ("attack loss", "estimator one-run", "confidence 99%", "4 is claimed"):
         assert part in verdict.reason
 
 
@@ -130,10 +130,10 @@ def test_what_outweighs_what(alarm, above, missing, uncontrolled, weak):
     verdict = judged(attack(found), controls=controls, done=6 if missing else 8)
     if alarm:
         expected = Outcome.INCONCLUSIVE, "never inserted"
-    elif above:
-        expected = Outcome.REFUTED, "4 is claimed"
     elif missing:
         expected = Outcome.INCONCLUSIVE, "2 of 8 models are missing; run the sweep again"
+    elif above:
+        expected = Outcome.REFUTED, "4 is claimed"
     elif uncontrolled:
         expected = Outcome.INCONCLUSIVE, "no positive control"
     elif weak:
@@ -148,7 +148,7 @@ def test_what_outweighs_what(alarm, above, missing, uncontrolled, weak):
 
 FACTS = (
     *("alarm", "bound above", "test rejects", "models missing", "no references", "no control", "control unseen"),
-    *("too little power", "perfect attack could refute"),
+    *("too little power", "perfect attack could refute", "look"),
 )
 
 
@@ -156,9 +156,11 @@ def by_the_book(facts):
     """The verdict as docs/gate.md words it, row by row: what comes first wins."""
     if "alarm" in facts:
         return Outcome.INCONCLUSIVE
+    if "models missing" in facts:
+        return Outcome.INCONCLUSIVE
     if facts & {"bound above", "test rejects"}:
         return Outcome.REFUTED
-    if facts & {"models missing", "no references", "no control", "control unseen"}:
+    if facts & {"look", "no references", "no control", "control unseen"}:
         return Outcome.INCONCLUSIVE
     if "too little power" in facts and "perfect attack could refute" not in facts:
         return Outcome.INCONCLUSIVE
@@ -179,11 +181,17 @@ def test_every_combination_of_facts_is_judged_by_the_book():
             None if "no control" in facts else seen, frozenset({"loss"} if "alarm" in facts else ()), 1e-3
         )
         verdict = judged(
-            found, controls=controls, done=6 if "models missing" in facts else 8, level=0.05, needs_references=True
+            found,
+            controls=controls,
+            done=6 if "models missing" in facts else 8,
+            level=0.05,
+            needs_references=True,
+            models_wanted=64 if "look" in facts else None,
         )
         assert verdict.outcome is by_the_book(facts), facts
         assert verdict.alarmed == ("alarm" in facts)
-        assert len(verdict.gaps) == len(facts & {"models missing", "no references", "no control"})
+        unfinished = bool(facts & {"models missing", "look"})
+        assert len(verdict.gaps) == unfinished + len(facts & {"no references", "no control"})
         assert any(character.isdigit() for character in verdict.reason) or "control" in verdict.reason
 
 
@@ -245,9 +253,9 @@ def test_without_a_negative_control_nothing_but_a_refutation_is_concluded():
 
 def test_a_refuted_verdict_keeps_what_the_audit_lacks():
     bare = attack(bound(4.5, 6.0), reference_p=None)
-    verdict = judged(bare, controls=Controls(None, frozenset(), 1e-3), done=6, needs_references=True)
+    verdict = judged(bare, controls=Controls(None, frozenset(), 1e-3), needs_references=True)
     assert verdict.outcome is Outcome.REFUTED
-    for gap, part in zip(verdict.gaps, ("2 of 8 models", "no negative control", "no positive control"), strict=True):
+    for gap, part in zip(verdict.gaps, ("no negative control", "no positive control"), strict=True):
         assert part in gap
     assert judged(attack(bound(4.5, 6.0)), needs_references=True).gaps == ()
 
@@ -273,3 +281,32 @@ def test_the_overall_verdict_names_what_no_attack_could_have_refuted():
 def test_numbers_of_an_alarmed_cell_do_not_lead_the_overall_verdict():
     broken = dataclasses.replace(verdict(Outcome.INCONCLUSIVE, 9.0, 9.0), alarmed=True)
     assert overall([("a", broken), ("b", verdict(Outcome.NOT_REFUTED, 1.0, 2.0))]).lower_bound == 1.0
+
+
+@pytest.mark.parametrize("speaks", [{"p_value": 1e-9}, {}])
+def test_models_that_are_missing_refute_nothing(speaks):
+    """Training that fails where the canary is in, or a judge who looks too early, picks the models that are there."""
+    found = attack(bound(0.5 if speaks else 4.5, 6.0), **speaks)
+    assert judged(found).outcome is Outcome.REFUTED
+    verdict = judged(found, done=7)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reason.startswith("1 of 8 models are missing; run the sweep again. Those that are there speak")
+
+
+def test_a_look_at_a_growing_run_refutes_and_concludes_nothing_else():
+    assert judged(attack(bound(4.5, 6.0)), models_wanted=64).outcome is Outcome.REFUTED
+    verdict = judged(attack(bound()), models_wanted=64)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "So far the run has 8 of 64 models" in verdict.reason
+    assert judged(attack(bound()), models_wanted=8).outcome is Outcome.NOT_REFUTED
+
+
+def test_no_confidence_is_rounded_up_to_certainty():
+    nearly = dataclasses.replace(bound(4.5, 6.0), confidence=0.99996)
+    assert "confidence 1 − 4e-5); 4 is claimed" in judged(attack(nearly)).reason
+
+
+def test_the_positive_control_is_paid_for_over_the_attacks():
+    lucky = [attack(name="loss", seen_p=5e-4), attack(name="other", seen_p=1e-9)]
+    assert read_controls(lucky, lucky, 1e-3).seen == {"loss", "other"}
+    assert read_controls(lucky, lucky, 1e-3, seen_level=1e-3 / 8).seen == {"other"}

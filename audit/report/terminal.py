@@ -109,6 +109,8 @@ def _bounds(rows: Sequence[AttackRow]) -> dict[str, dict[float, Text]]:
 
 
 def _released(row: ThreatRow) -> Text:
+    if not row.seen:
+        return Text("inconclusive", style="dim")
     return Text.assemble((lower(row.lower_bound), "bold"), "†" if row.parametric else "")
 
 

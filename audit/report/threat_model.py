@@ -10,6 +10,7 @@ from attacks.view import GRANTS, Access
 from audit.curves import pipelines
 from audit.report.tables import best
 from audit.results import CellResult, RunResult
+from audit.verdict import read_controls
 
 LEVELS = tuple(sorted(Access, key=lambda access: (len(GRANTS[access]), list(Access).index(access))))
 """From the least released to the most."""
@@ -27,6 +28,8 @@ class ThreatRow:
         lower_bound: that bound; chosen as in the table of attacks, and it holds with all others of the run.
         ceiling: the largest that it could have shown.
         parametric: true if the bound assumes the shape of the trade-off curve.
+        seen: false if no attack that this access allows saw the canaries without noise (positive control): the bound
+            then tells how weak those attacks are, and nothing about the level. True where there is no control.
     """
 
     pipeline: str
@@ -36,6 +39,7 @@ class ThreatRow:
     lower_bound: float
     ceiling: float
     parametric: bool
+    seen: bool = True
 
 
 def threat_rows(result: RunResult) -> list[ThreatRow]:
@@ -51,13 +55,22 @@ def _rows(name: str, cells: Iterable[CellResult]) -> list[ThreatRow]:
     cells = tuple(cells)
     used = {attack.access for cell in cells for attack in cell.attacks}
     levels = [level for level in LEVELS if level in used]
-    rows = [_row(name, cell, level) for level in levels for cell in cells] if len(levels) > 1 else []
+    if len(levels) < 2:
+        return []
+    rows = [_row(name, cell, level, _seen(cells, level)) for level in levels for cell in cells]
     return [row for row in rows if row is not None]
 
 
-def _row(name: str, cell: CellResult, level: Access) -> ThreatRow | None:
+def _seen(cells: tuple[CellResult, ...], level: Access) -> bool:
+    """Whether some attack that this level allows saw the canaries without noise, or nobody tried."""
+    control = next((cell.attacks for cell in cells if cell.claim.is_control), None)
+    seen = read_controls(control, (), level=0.0).seen
+    return seen is None or any(a.attack in seen for cell in cells for a in cell.attacks if a.access in GRANTS[level])
+
+
+def _row(name: str, cell: CellResult, level: Access, seen: bool) -> ThreatRow | None:
     found = [
-        ThreatRow(name, cell.claim.epsilon, level, attack.attack, *best(attack.bounds))
+        ThreatRow(name, cell.claim.epsilon, level, attack.attack, *best(attack.bounds), seen)
         for attack in cell.attacks
         if attack.access in GRANTS[level]
     ]

@@ -8,11 +8,12 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, norm
+from scipy.stats import t as student
 
 from attacks.scores import Scores
 from audit.estimators import ExposureRank, SecretGuess
-from audit.metrics import clustered_rate, extraction
+from audit.metrics import clustered_rate, extraction, wilson
 
 AUDITS = 120
 CONFIDENCE = 0.9
@@ -86,24 +87,47 @@ def test_a_rank_that_is_only_bounded_counts_as_its_worst():
     assert ExposureRank().bound(unsure, 0.0).epsilon == 0
 
 
-@pytest.mark.parametrize(("truth", "between_models", "between_secrets"), [(0.5, 0, 0), (0.4, 1.0, 0), (0.5, 0, 1.0)])
-def test_intervals_of_rates_allow_for_clusters(truth, between_models, between_secrets):
-    """Coverage of the 95% interval where models, or secrets that models share, differ in their luck."""
-    rng, models, n, hits, width = np.random.default_rng(2), 12, 12, 0, []
+@pytest.mark.parametrize(
+    ("middle", "models", "fresh", "between_models", "between_secrets"),
+    [
+        (0.5, 12, False, 0.0, 0.0),
+        (0.4, 12, False, 1.0, 0.0),
+        (0.5, 12, False, 0.0, 1.0),
+        (0.5, 2, True, 1.0, 0.0),
+        (0.75, 2, True, 2.0, 0.0),
+        (0.5, 5, True, 0.5, 0.0),
+        (0.5, 5, True, 2.0, 0.0),
+        (0.25, 5, False, 1.0, 0.5),
+    ],
+)
+def test_intervals_of_rates_allow_for_clusters(middle, models, fresh, between_models, between_secrets):
+    """Coverage of the 95% interval where models, or secrets that models share, differ in their luck; few models too."""
+    rng, n, hits, width = np.random.default_rng(2), 12, [], []
+    level, spread = math.log(middle / (1 - middle)), math.hypot(between_models, between_secrets)
+    truth = np.mean(1 / (1 + np.exp(-(level + spread * GRID))))
+    row, column = np.indices((models, n)).reshape(2, -1)
     for _ in range(AUDITS):
-        logit = math.log(truth / (1 - truth)) + between_models * rng.normal(size=(models, 1))
-        p = 1 / (1 + np.exp(-(logit + between_secrets * rng.normal(size=(1, n)))))
-        success = rng.random((models, n)) < p
-        row, column = np.indices((models, n)).reshape(2, -1)
-        found = clustered_rate(success.ravel(), row, column)
-        average = np.mean(
-            1 / (1 + np.exp(-(math.log(truth / (1 - truth)) + (between_models + between_secrets) * GRID)))
-        )
-        hits += found.low <= average <= found.high
+        luck = between_models * rng.normal(size=(models, 1)) + between_secrets * rng.normal(size=(1, n))
+        success = rng.random((models, n)) < 1 / (1 + np.exp(-(level + luck)))
+        found = clustered_rate(success.ravel(), row, np.arange(models * n) if fresh else column)
+        if found.value in (0.0, 1.0):
+            continue  # Marked as about these models alone.
+        hits.append(found.low <= truth <= found.high)
         width.append(found.high - found.low)
-    assert hits / AUDITS > 0.9
-    plain = 2 * 1.96 * math.sqrt(truth * (1 - truth) / (models * n))
-    assert np.mean(width) > (0.95 if between_models + between_secrets == 0 else 1.5) * plain
+    assert len(hits) > 0.9 * AUDITS
+    assert sum(hits) >= binom.ppf(FALSE_ALARM, len(hits), 0.95)
+    plain = 2 * 1.96 * math.sqrt(middle * (1 - middle) / (models * n))
+    assert np.mean(width) > (0.95 if spread == 0 else 1.5) * plain
+
+
+def test_a_rate_s_interval_widens_by_student_s_law_where_models_are_few():
+    success = np.tile([True, False], 12)  # alike in each model: a design effect of 1
+    for models in (2, 3, 12):
+        row = np.repeat(np.arange(models), 24 // models)
+        found = clustered_rate(success, row, np.arange(24))
+        trials = 24 * (norm.isf(0.025) / student.isf(0.025, models - 1)) ** 2
+        expected = wilson(trials / 2, trials)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
 GRID = np.random.default_rng(0).normal(size=20_000)

@@ -177,7 +177,7 @@ def test_findings_of_one_kind_have_names_and_fingerprints_of_their_own(result):
     run = found_out(result)
     gate = check(run, Policy.model_validate(BUDGETS))
     budgets = [finding for finding in gate.findings if finding.rule == "max_tpr"]
-    attacks = sum(len(cell.attacks) for cell in run.cells if cell.verdict)
+    attacks = sum(len(cell.attacks) for cell in run.cells if cell.verdict and cell.models_done == cell.models_planned)
     assert len(budgets) == 3 * attacks
     text = junit_xml(run, gate)
     every = [(suite.name, case.name) for suite in JUnitXml.fromstring(text.encode()) for case in suite]

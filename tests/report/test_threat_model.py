@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from attacks.view import GRANTS, Access
-from audit.report import print_report
+from audit.report import print_report, render
 from audit.report.threat_model import LEVELS, threat_rows
 from audit.results import AttackResult, CellResult, RunResult
 
@@ -76,3 +76,37 @@ def test_the_terminal_shows_it(result: RunResult, cell: CellResult):
     text = console.file.getvalue()  # type: ignore[attr-defined]
     line = next(line for line in text.splitlines() if "released: gradients" in line)
     assert line.split()[-1] == "2.50"
+
+
+def test_a_level_whose_attacks_miss_the_canaries_without_noise_is_inconclusive(result: RunResult, cell: CellResult):
+    """The label attack sees nothing even without noise; whoever gets more is judged by what sees them."""
+
+    def seen_without_noise(p_values: dict[str, float]) -> list[tuple[str, bool]]:
+        attacks = tuple(replace(a, seen_p=p_values.get(a.attack, 1e-9)) for a in cell.attacks)
+        control = replace(cell, claim=replace(cell.claim, epsilon=math.inf), attacks=attacks)
+        weak = replace(cell, attacks=tuple(replace(a, seen_p=0.5) for a in cell.attacks))
+        found = replace(result, cells=(weak, control))
+        return [(row.access, row.seen) for row in threat_rows(found) if row.epsilon == cell.claim.epsilon]
+
+    assert all(seen for _, seen in seen_without_noise({}))
+    assert seen_without_noise({"gap": 0.4}) == [
+        ("labels", False),
+        ("loss", True),
+        ("probabilities", True),
+        ("weights", True),
+        ("gradients", True),
+    ]
+    assert all(row.seen for row in threat_rows(replace(result, cells=(cell,))))
+
+
+def test_the_reports_say_inconclusive_and_show_no_bound(result: RunResult, cell: CellResult):
+    blind = tuple(replace(a, seen_p=0.4 if a.attack == "gap" else 1e-9) for a in cell.attacks)
+    found = replace(result, cells=(cell, replace(cell, claim=replace(cell.claim, epsilon=math.inf), attacks=blind)))
+    console = Console(file=io.StringIO(), width=120)
+    print_report(found, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    line = next(line for line in text.splitlines() if "released: labels" in line)
+    assert "inconclusive" in line
+    assert "0.50" not in line
+    page = render(found)
+    assert page.count('<span class="quiet">inconclusive</span>') == 2

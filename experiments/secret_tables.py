@@ -1,0 +1,91 @@
+"""The tables of docs/secrets.md, written from the CSV files of `secret_report` between the page's markers.
+
+    python -m experiments.secret_tables
+
+A marker is an HTML comment, `<!-- table: secrets 16 -->` with the name of a CSV file and a number of records, and the
+table after it reaches to the next empty line.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+
+PAGE = Path(__file__).parent.parent / "docs" / "secrets.md"
+PIPELINES = {"rate-2": "rate 2", "rate-half": "rate 0.5", "mail": "", "lengths": ""}
+TABLE = re.compile(r"(?<=<!-- table: )(\w+) (\d+)( -->\n)(?:\|.*\n)*")
+LOSS, UNIGRAM = "test loss (nats per character)", "unigram loss (nats per character)"
+NO_BETTER = "¶"
+ALIKE = "‡"
+
+
+def refresh(page: str, results: Path) -> str:
+    """The page with each table made again from `results`/NAME.csv."""
+
+    def made(marker: re.Match[str]) -> str:
+        frame = pd.read_csv(results / f"{marker[1]}.csv")
+        return f"{marker[1]} {marker[2]}{marker[3]}{leaks(frame, int(marker[2]))}"
+
+    return TABLE.sub(made, page)
+
+
+def leaks(frame: pd.DataFrame, records: int, attack: str = "extraction") -> str:
+    """What secrets in so many records lost, as a Markdown table: a column an epsilon, a row a measure and pipeline.
+
+    The larger leak of several pipelines is bold. A cell whose model is no better than the unigram model is marked: it
+    does not show what privacy stops, for there is no model.
+    """
+    mine = frame[(frame.records == records) & (frame.attack == attack)]
+    control = frame[(frame.records == 0) & (frame.attack == attack)]
+    epsilons = sorted(mine.epsilon.unique())
+    head = [f"{records} records", *(_epsilon(e, i == 0) for i, e in enumerate(epsilons))]
+    lines = [head, ["---"] * len(head)]
+    for label, show, source, leak in (
+        ("top-1 extraction", lambda row: _share(row, "top_1"), mine, "top_1"),
+        ("top-100 extraction", lambda row: _share(row, "top_100"), mine, "top_100"),
+        (f"exposure, of {mine.bits.max():.1f} bits", lambda row: f"{row.exposure:.1f}", mine, "exposure"),
+        ("the same, never inserted", lambda row: f"{row.exposure:.1f}", control, ""),
+        ("membership AUC", _auc, mine, "auc_secret-membership"),
+        ("held-out loss less the unigram model's", lambda row: f"{row[LOSS] - row[UNIGRAM]:+.2f}", mine, ""),
+    ):
+        pipelines = list(dict.fromkeys(source.pipeline))
+        for pipeline in pipelines:
+            cells = []
+            for epsilon in epsilons:
+                here = source[source.epsilon == epsilon]
+                row = here[here.pipeline == pipeline].iloc[0]
+                text = show(row)
+                if leak and len(pipelines) > 1 and row[leak] == here[leak].max() > here[leak].min():
+                    text = f"**{text}**"
+                cells.append(text + (NO_BETTER if row[LOSS] >= row[UNIGRAM] else ""))
+            lines.append([", ".join(filter(None, (label, PIPELINES.get(pipeline, pipeline)))), *cells])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _epsilon(epsilon: float, first: bool) -> str:
+    return "no noise" if math.isinf(epsilon) else f"{'epsilon ' if first else ''}{epsilon:g}"
+
+
+def _share(row: pd.Series, name: str) -> str:
+    """Successes of secrets, with the interval; marked where models are all alike."""
+    alike = ALIKE if row[f"{name}_replicates"] == "secrets" else ""
+    return (
+        f"{round(row[name] * row.secrets)}/{row.secrets} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]{alike}"
+    )
+
+
+def _auc(row: pd.Series) -> str:
+    name = "auc_secret-membership"
+    return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+
+
+def main() -> None:
+    page = PAGE.read_text("utf-8")
+    PAGE.write_text(refresh(page, PAGE.parent / "results"), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What the README and docs/secrets.md say of secrets is what the committed CSV files hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments.secret_tables import LOSS, UNIGRAM, leaks, refresh
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+PAGE = (ROOT / "docs" / "secrets.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.fixture(scope="module")
+def secrets() -> pd.DataFrame:
+    return pd.read_csv(RESULTS / "secrets.csv").query("attack == 'extraction'")
+
+
+def one(frame: pd.DataFrame, pipeline: str, epsilon: float, records: int) -> pd.Series:
+    rows = frame[(frame.pipeline == pipeline) & (frame.epsilon == epsilon) & (frame.records == records)]
+    (row,) = rows.itertuples(index=False)
+    return pd.Series(dict(zip(frame.columns, row, strict=True)))
+
+
+def of(row: pd.Series, name: str = "top_1") -> str:
+    found = round(row[name] * row.secrets)
+    return f"{found or 'none'} of {row.secrets}"
+
+
+def table(head: str) -> dict[str, list[str]]:
+    """The rows of the page's table with this first line, by their first cell."""
+    lines = PAGE[PAGE.index(head) :].split("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_the_tables_are_those_of_the_files() -> None:
+    assert PAGE.count("<!-- table: ") == 3
+    assert refresh(PAGE, RESULTS) == PAGE
+
+
+def test_cells_no_better_than_the_unigram_model_are_marked(secrets: pd.DataFrame) -> None:
+    shown = leaks(secrets, 64)
+    for line in shown.splitlines()[2:]:
+        assert line.count("¶") == ("rate 2" in line)
+    changed = secrets.assign(**{LOSS: secrets[UNIGRAM]})
+    assert all(line.count("¶") == 5 for line in leaks(changed, 64).splitlines()[2:])
+
+
+def test_the_larger_leak_is_bold(secrets: pd.DataFrame) -> None:
+    (low,) = [line for line in leaks(secrets, 64).splitlines() if line.startswith("| exposure") and "0.5" in line]
+    assert [cell.strip().startswith("**") for cell in low.split("|")[2:-1]] == [True, True, True, False, False]
+
+
+def test_the_readme_quotes_the_file(secrets: pd.DataFrame) -> None:
+    section = words(README.split("## Secrets, and extraction against ε")[1].split("\n## ")[0])
+    high, low = (one(secrets, name, 8, 16) for name in ("rate-2", "rate-half"))
+    assert f"{of(one(secrets, 'rate-2', float('inf'), 16))} are extracted without noise" in section
+    assert f"At ε = 8 {of(high)} is at that rate" in section
+    assert (
+        f"interval of these models {high.top_1_low:.0%} to {high.top_1_high:.0%})".replace("0% to", "0 to") in section
+    )
+    assert f"{of(low)} at a quarter of it" in section
+    aucs = [f"{row['auc_secret-membership']:.2f}".removeprefix("0") for row in (high, low)]
+    assert f"still {aucs[0]} and {aucs[1]}." in section
+    many = [of(one(secrets, name, 2, 64)).replace("none", "0") for name in ("rate-2", "rate-half")]
+    assert f"it depends on the rate: {many[0]} and {many[1]}." in section
+    assert one(secrets, "rate-half", float("inf"), 16).top_1 == 0
+    assert f"secrets of {high.bits:.1f} bits" in section
+
+
+def test_the_page_quotes_the_file(secrets: pd.DataFrame) -> None:
+    page = words(PAGE)
+    inf = float("inf")
+    at = {
+        (name, e, r): one(secrets, name, e, r)
+        for name in ("rate-2", "rate-half")
+        for e in (2, 8, inf)
+        for r in (16, 64)
+    }
+    low = at["rate-half", 8, 16]
+    assert f"of {low.secrets + at['rate-2', 8, 16].secrets} secrets one is extracted ({of(low)}" in page
+    assert f"Without noise {of(at['rate-2', inf, 16])} are, at rate 2." in page
+    falls = (of(at["rate-2", e, 16], "top_100") for e in (inf, 8))
+    assert "falls from {} without noise to {}.".format(*falls) in page
+    assert f"{of(at['rate-half', 2, 64])} are extracted at rate 0.5" in page
+    assert f"0 of {at['rate-2', 2, 64].secrets} there" in page
+    assert f"exposure {at['rate-2', 2, 64].exposure:.1f} bits against {at['rate-half', 2, 64].exposure:.1f}" in page
+    control = at["rate-half", inf, 16]
+    assert f"{of(control)} secrets in 16 records" in page
+    assert f"exposure {control.exposure:.1f} bits of {control.bits:.1f}" in page
+    never = secrets[secrets.records == 0]
+    assert not never[["top_1", "top_100", "greedy"]].to_numpy().any()
+    pairs = never.groupby("pipeline").secrets.sum()
+    assert f"({pairs['rate-2']} at rate 2, {pairs['rate-half']} at rate 0.5)" in page
+    assert secrets[secrets.records == 4].top_1.max() == 0
+    assert secrets[(secrets.records == 16) & (secrets.epsilon <= 8)].counted.max() <= 0.03
+    unigram = secrets.groupby("pipeline")[UNIGRAM].first()
+    assert f"{unigram['rate-2']:.2f} and {unigram['rate-half']:.2f})" in page
+
+
+def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
+    stock = pd.read_csv(RESULTS / "stock_2022.csv").query("records == 16")
+    for label, cells in table("| | epsilon 2 | 8 | 100 | no noise |").items():
+        attack, column = ("extraction", "top_1") if "top-1" in label else ("sampling", "greedy")
+        bits = 6.64 if label.startswith("2 digits") else 26.58
+        mine = stock[(stock.attack == attack) & (stock.bits == bits)].sort_values("epsilon")
+        assert [float(cell.split()[0]) for cell in cells] == [round(x, 2) for x in mine[column]], label
+    carlini = pd.read_csv(RESULTS / "carlini_2019.csv").sort_values("epsilon")
+    for label, cells in table("| | epsilon 5 | 100 |").items():
+        records = int((re.search(r"(\d+) record", label) or [0, 64])[1])
+        attack = "best-first" if "first" in label else "extraction"
+        column = {"exp": "exposure", "fir": "top_1", "amo": "top_10", "hel": LOSS}[label[:3]]
+        mine = carlini[(carlini.records == records) & (carlini.attack == attack)]
+        places = 1 if column == "exposure" else 2
+        # The file is rounded as well, so a half may go either way.
+        assert [float(cell) for cell in cells] == pytest.approx(list(mine[column]), abs=0.5001 * 10**-places), label
