@@ -43,7 +43,7 @@ faults: $(INSTALLED)
 IMPLEMENTATIONS := .venv-implementations
 
 implementations: $(IMPLEMENTATIONS)/.installed
-	OMP_NUM_THREADS=1 $(IMPLEMENTATIONS)/bin/python -W ignore -m experiments.implementations --out runs/implementations
+	OMP_NUM_THREADS=1 $(IMPLEMENTATIONS)/bin/python -W ignore -m experiments.implementations --out runs/implementations --docs docs/results
 
 # diffprivlib 0.6.6 does not run beside the scikit-learn that the project is tested with.
 $(IMPLEMENTATIONS)/.installed: pyproject.toml constraints.txt

@@ -8,11 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.fields import check_fields
 from attacks.scores import Observations
 from attacks.view import Access, View
 from canaries.base import CanarySet
@@ -47,6 +49,26 @@ class Attack(ABC):
     family: ClassVar[str]
     needs_references: ClassVar[bool] = False
     needs_secrets: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A subclass's own `__post_init__` finds fields of the annotated types."""
+        super().__init_subclass__(**options)
+        if own := cls.__dict__.get("__post_init__"):
+
+            @wraps(own)
+            def checked(self: Attack) -> None:
+                check_fields(self)
+                own(self)
+
+            cls.__post_init__ = checked  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type than annotated.
+
+        Raises:
+            InputError: for such a field.
+        """
+        check_fields(self)
 
     @property
     def title(self) -> str:

@@ -1,4 +1,4 @@
-"""The attack on every iterate: what a canary's loss was all along."""
+"""The attack on checkpoints: what a canary's loss was all along."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ class Iterates(Attack):
 
     For pipelines that release intermediate models (federated learning, published checkpoints): Nasr, Shokri,
     Houmansadr (2019), "Comprehensive Privacy Analysis of Deep Learning". One query for each canary and checkpoint.
+    The mean of losses is all that it reads: how weights move from one checkpoint to the next, and how much each
+    checkpoint tells, it leaves aside, so it may show less than "loss" does on the final model. "gradient" and
+    "gradient-llr" read every update.
     """
 
     name: ClassVar[str] = "iterates"

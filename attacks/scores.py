@@ -73,6 +73,10 @@ class Scores:
         for name, array in self.evidence.items():
             if array.shape != shape:
                 raise InputError(f"Expected evidence '{name}' of shape {shape}, got {array.shape}.")
+            nan = np.isnan(np.asarray(array, dtype=np.float64))
+            if nan.any():
+                row, column = np.argwhere(nan)[0]
+                raise InputError(f"Evidence '{name}' must not be NaN: model {row}, canary '{self.ids[column]}' is.")
         if self.secret_set is not None and self.secret_set.shape != shape[:1]:
             raise InputError(f"Expected secret_set of shape [{shape[0]}], got {self.secret_set.shape}.")
         for name in ("reference", "repetitions", "space"):

@@ -423,11 +423,13 @@ def encode(texts: tuple[str, ...] | list[str], alphabet: str, length: int | None
     index = {c: i + 1 for i, c in enumerate(alphabet)}
     width = max((len(t) for t in texts), default=0) if length is None else length
     tokens = np.full((len(texts), width), PAD, dtype=np.int64)
-    for row, text in zip(tokens, texts, strict=True):
+    for i, (row, text) in enumerate(zip(tokens, texts, strict=True)):
         try:
             row[: len(text)] = [index[c] for c in text[:width]]
-        except KeyError as error:
+        except KeyError as error:  # The text itself may be private: it is not printed.
+            character = error.args[0]
             raise InputError(
-                f"Character {error.args[0]!r} in {text!r} is outside the model's alphabet {alphabet!r}."
+                f"Character {character!r} at place {text.index(character)} of text {i} is outside the model's alphabet "
+                f"{alphabet!r}."
             ) from None
     return tokens

@@ -16,6 +16,7 @@ from audit.bounds import Bound
 from audit.formatting import setting
 from audit.results import AttackResult, CellResult, Extraction, RunResult
 from audit.secret_bits import allowed_by, required_bits
+from audit.utility import TEXT_LOSS, UNIGRAM
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -53,6 +54,15 @@ def pipelines(result: RunResult) -> dict[str, tuple[CellResult, ...]]:
 def epsilons(cells: Iterable[CellResult]) -> tuple[float, ...]:
     """The claimed epsilons, each once, in order; infinity last."""
     return tuple(sorted({cell.claim.epsilon for cell in cells}))
+
+
+def unlearnt(cells: Iterable[CellResult]) -> tuple[float, ...]:
+    """Claimed epsilons at which text models are on average no better on held-out text than the unigram model.
+
+    What is not extracted there says nothing of privacy, for nothing was learnt.
+    """
+    measured = [cell for cell in cells if TEXT_LOSS in cell.utility and UNIGRAM in cell.utility]
+    return tuple(c.claim.epsilon for c in measured if c.utility[TEXT_LOSS].value >= c.utility[UNIGRAM].value)
 
 
 def bound_series(cells: Iterable[CellResult]) -> list[BoundSeries]:
@@ -117,15 +127,14 @@ def length_series(cells: Iterable[CellResult]) -> dict[tuple[str, int], dict[flo
 
 
 def bits_needed(cells: Iterable[CellResult], probability: float = 0.01) -> dict[int, list[tuple[float, float]]]:
-    """By repetition count: (claimed epsilon, bits that keep one guess at `probability` or less), where finite."""
+    """By repetition count: (claimed epsilon, bits that keep one guess at `probability` or less); inf if none do."""
     found: dict[int, list[tuple[float, float]]] = {}
     for cell in cells:
         for count in sorted({row.repetitions for a in cell.attacks for row in a.extraction if row.repetitions}):
             if not cell.claim.is_control:
                 bits = required_bits(allowed_by(cell.claim, count), probability)
                 found.setdefault(count, []).append((cell.claim.epsilon, bits))
-    finite = {count: [p for p in points if math.isfinite(p[1])] for count, points in sorted(found.items())}
-    return {count: points for count, points in finite.items() if points}
+    return dict(sorted(found.items()))
 
 
 def roc(scores: Scores, centre: bool = True) -> tuple[Floats, Floats] | None:

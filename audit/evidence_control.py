@@ -75,5 +75,5 @@ def _guesses(name: str, references: Scores) -> float | None:
 
 def _as_guessed(references: Scores, name: str, guesses: float) -> Scores:
     """The references as if the evidence were one guess among so many times fewer values."""
-    space = np.maximum(references.space / guesses, 1.0)
+    space = np.maximum(references.space / max(guesses, 1.0), 1.0)
     return replace(references, space=space, evidence={"guessed": references.evidence[name]})

@@ -316,12 +316,12 @@ def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) 
     found = changes(result, baseline)
     if not found:
         raise InputError(f"The baseline '{run}' shares no pipeline, epsilon and attack with this run.")
-    broken, broken_before = _unsound_cells(result), _unsound_cells(baseline)
+    broken, broken_before = _without_numbers(result), _without_numbers(baseline)
     worse: list[tuple[Key, str]] = []
     unclear: list[tuple[Key, str]] = []
     for change in (change for change in found if change.key[:2] not in broken):
         if change.key[:2] in broken_before:
-            message = f"In '{run}' a negative control alarmed or models are missing: nothing can be held against it."
+            message = f"In '{run}' a negative control alarmed or models are missing, so nothing can be held against it."
             unclear.append((change.key, f"{message} Take another baseline."))
         elif change.p_value <= level:
             message = (
@@ -351,5 +351,5 @@ def _of_baseline(result: RunResult, policy: Policy, baseline: RunResult | None) 
     return findings(worse), findings(unclear)
 
 
-def _unsound_cells(result: RunResult) -> set[tuple[str, float]]:
+def _without_numbers(result: RunResult) -> set[tuple[str, float]]:
     return {(cell.audit, cell.claim.epsilon) for cell in result.cells if _unsound(cell)}

@@ -22,9 +22,9 @@ from audit.claim import Claim
 from audit.curves import EpsilonAxis
 from audit.formatting import one_line, setting, upper
 from audit.results import CellResult, Extraction, Interval, RunResult
-from audit.secret_bits import allowed_by
+from audit.secret_bits import MOST_BITS, ORDERS, allowed_by, divergence_of, renyi_success
 from audit.themes import LIGHT, Theme, style
-from audit.utility import UNIGRAM
+from audit.utility import TEXT_LOSS, UNIGRAM
 
 MARKERS = "osD^vP"
 CEILING = "largest bound this sample size could have shown"
@@ -33,6 +33,14 @@ REFUTED = "above the claim: refuted"
 ALLOWED = "most that the claim allows one guess"
 CONTROL = "without noise, same learning rate"
 HELD = "bits of the secrets here"
+RENYI = "the same by the Renyi bound"
+ESTIMATED = "hollow: ranks partly estimated"
+UNLEARNT = "held-out loss no better than the unigram model's"
+ENDLESS = f"at the edge: more than {MOST_BITS:g} bits"
+FEW_ORDERS = ORDERS[4:80:4]
+"""Renyi orders of a drawn bound: fewer make it higher, never wrong."""
+
+FRAMES = ("best possible", "chance", ALLOWED, RENYI, CONTROL, HELD, ESTIMATED, ENDLESS, UNLEARNT)
 
 
 def figures(result: RunResult, theme: Theme = LIGHT) -> dict[str, Figure]:
@@ -90,7 +98,7 @@ def bounds(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
 def extraction(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
     """Extraction rate, exposure and membership AUC of secrets; a row for each attack that extracts. None without."""
     rows = [
-        (f"{name} · {attack}", curves.epsilons(cells), series)
+        (f"{name} · {attack}", cells, series)
         for name, cells in curves.pipelines(result).items()
         for attack, series in curves.extraction_series(cells).items()
     ]
@@ -98,12 +106,14 @@ def extraction(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
         return None
     with mpl.rc_context(style(theme)):
         figure, axes = _panels(3 * len(rows), width=3.7, height=3.6, columns=3)
-        for i, (name, epsilons, series) in enumerate(rows):
-            row = axes[3 * i : 3 * i + 3]
-            _extraction_row(row, EpsilonAxis(epsilons), series, theme)
+        for i, (name, cells, series) in enumerate(rows):
+            row, axis = axes[3 * i : 3 * i + 3], EpsilonAxis(curves.epsilons(cells))
+            _extraction_row(row, axis, series, theme)
+            for ax in row:
+                _unlearnt(ax, axis, curves.unlearnt(cells), theme)
             row[0].set_title(one_line(name), loc="left")
         figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
-        _legend(figure, axes, columns=6, last=("best possible", "chance"))
+        _legend(figure, axes, columns=6, last=FRAMES)
     return figure
 
 
@@ -113,7 +123,7 @@ def secrets(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
     None where no attack looks at the k likeliest values.
     """
     panels = [
-        (f"{name} · {attack}: " + _records(count), curves.epsilons(cells), points)
+        (f"{name} · {attack}: " + _records(count), cells, points)
         for name, cells in curves.pipelines(result).items()
         for attack, series in curves.extraction_series(cells).items()
         for count, points in series.items()
@@ -123,11 +133,20 @@ def secrets(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
         return None
     with mpl.rc_context(style(theme)):
         figure, axes = _panels(len(panels), width=3.9, height=3.3, columns=4)
-        for ax, (name, epsilons, points) in zip(axes, panels, strict=True):
-            _secrets_panel(ax, EpsilonAxis(epsilons), points, theme)
+        for ax, (name, cells, points) in zip(axes, panels, strict=True):
+            axis = EpsilonAxis(curves.epsilons(cells))
+            _secrets_panel(ax, axis, points, theme)
+            _unlearnt(ax, axis, curves.unlearnt(cells), theme)
             ax.set_title(one_line(name), size=9)
-        _legend(figure, axes, columns=5, last=(ALLOWED, CONTROL))
+        _legend(figure, axes, columns=5, last=FRAMES)
     return figure
+
+
+def _unlearnt(ax: Axes, axis: EpsilonAxis, epsilons: Iterable[float], theme: Theme) -> None:
+    """A band where models are no better than the unigram model: what is not extracted there was not protected."""
+    for epsilon in epsilons:
+        ends = axis.at(epsilon, -0.14), axis.at(epsilon, 0.14)
+        ax.axvspan(*ends, color=theme.grid, lw=0, zorder=0.5, label=UNLEARNT)
 
 
 def _records(count: int) -> str:
@@ -155,9 +174,7 @@ def _secrets_panel(ax: Axes, axis: EpsilonAxis, points: Sequence[tuple[float, Ex
 def bits(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
     """Bits that a secret needs by the claim alone; and extraction against bits, where secrets differ in length."""
     needed = {
-        name: (cells, found)
-        for name, cells in curves.pipelines(result).items()
-        if any((found := curves.bits_needed(cells)).values())
+        name: (cells, found) for name, cells in curves.pipelines(result).items() if (found := curves.bits_needed(cells))
     }
     measured = {
         (name, *key): (cells, found)
@@ -174,7 +191,7 @@ def bits(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
         for ax, ((name, attack, count), (cells, rows)) in zip(axes[len(needed) :], measured.items(), strict=True):
             _length_panel(ax, {c.claim.epsilon: c.claim for c in cells}, count, rows, theme)
             ax.set_title(one_line(f"{name} · {attack}: {_records(count)}"))
-        _legend(figure, axes, columns=5, last=(HELD, ALLOWED))
+        _legend(figure, axes, columns=4, last=FRAMES)
     return figure
 
 
@@ -185,12 +202,22 @@ def _needed_panel(
     cells: Iterable[CellResult],
     theme: Theme,
 ) -> None:
-    colours = _ordered(list(counts), theme)
+    # Colours of the series, where the other panels have ordered ones: those stand for epsilon in the one legend.
     for i, (count, points) in enumerate(counts.items()):
-        ax.plot(*axis.line(points), color=colours[count], marker=MARKERS[i % len(MARKERS)], label=_records(count))
+        colour, marker = theme.series[i % len(theme.series)], MARKERS[i % len(MARKERS)]
+        finite = [(epsilon, bits) for epsilon, bits in points if math.isfinite(bits)]
+        ax.plot(*axis.line(finite), color=colour, marker=marker, label=_records(count))
+        shift = 0.16 * (i - (len(counts) - 1) / 2)
+        places = [axis.at(epsilon, shift) for epsilon, bits in points if math.isinf(bits)]
+        look: dict[str, Any] = {"color": colour, "marker": marker, "mfc": theme.surface, "ls": "", "clip_on": False}
+        if places:
+            ax.plot(places, [MOST_BITS] * len(places), zorder=4, label=f"_endless {count}", **look)
+    if any(math.isinf(bits) for points in counts.values() for _, bits in points):
+        ax.plot([], [], ls="", marker="o", color=theme.ink, mfc=theme.surface, label=ENDLESS)
     for held in sorted({row.exposure_max for c in cells for a in c.attacks for row in a.extraction}):
         ax.axhline(held, color=theme.ink, lw=1, ls=(0, (1, 1.4)), label=HELD, zorder=1)
     ax.set_yscale("log", base=2)
+    ax.set_ylim(4, MOST_BITS)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: setting(y)))
     _epsilon_axis(ax, axis, theme)
     ax.set_ylabel("bits so that one guess is ≤ 1%")
@@ -203,12 +230,23 @@ def _length_panel(
     for i, (epsilon, found) in enumerate(rows.items()):
         label = f"ε = {setting(epsilon)}" + (" (no noise)" if math.isinf(epsilon) else "")
         places, shares = [row.exposure_max for row in found], [dict(row.top)[1] for row in found]
-        ax.plot(places, [share.value for share in shares], color=colours[epsilon], marker=MARKERS[i % 6], label=label)
+        ax.plot(
+            places,
+            [share.value for share in shares],
+            color=colours[epsilon],
+            marker=MARKERS[-1 - i % len(MARKERS)],
+            label=label,
+        )
         ax.vlines(places, [s.low for s in shares], [s.high for s in shares], color=colours[epsilon], lw=1.2)
         if math.isfinite(epsilon):
             allowed = allowed_by(claims[epsilon], count)
             grid = np.linspace(min(places), max(places), 40)
             ax.plot(grid, [allowed(2.0**-x) for x in grid], color=colours[epsilon], ls=(0, (1, 1.4)), label="_allowed")
+            if (mechanism := claims[epsilon].mechanism) and claims[epsilon].has_curve:
+                divergence = divergence_of(mechanism, count, FEW_ORDERS)
+                most = [renyi_success(2.0**-x, divergence, FEW_ORDERS) for x in grid]
+                ax.plot(grid, most, color=colours[epsilon], lw=0.8, label="_renyi")
+                ax.plot([], [], color=theme.ink, lw=0.8, label=RENYI)
     ax.plot([], [], color=theme.ink, ls=(0, (1, 1.4)), label=ALLOWED)
     ax.set_ylim(-0.02, 1.03)
     ax.set_xlabel("bits of the secret")
@@ -287,10 +325,11 @@ def utility(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
             points = [(c.claim.epsilon, c.utility[key]) for c in cells if key in c.utility]
             axis = EpsilonAxis(curves.epsilons(cells))
             _intervals(ax, axis, points, color=theme.series[0], marker="o", label="mean, with range over models")
-            if key.startswith("test loss") and UNIGRAM in cells[0].utility:
+            if key == TEXT_LOSS and UNIGRAM in cells[0].utility:
                 ax.axhline(
                     cells[0].utility[UNIGRAM].value, color=theme.muted, ls=(0, (6, 2, 1, 2)), lw=1, label=UNIGRAM
                 )
+                _unlearnt(ax, axis, curves.unlearnt(cells), theme)
             _epsilon_axis(ax, axis, theme)
             ax.set_ylabel(one_line(key))
             ax.set_title(one_line(name))
@@ -402,9 +441,15 @@ def _extraction_row(
             "ls": "-" if count else (0, (4, 2)),
             "label": f"{count} {'copy' if count == 1 else 'copies'}" if count else "never inserted",
         }
+        plain = {"color": look["color"], "marker": look["marker"]}
         shift = 0.16 * (i - (len(series) - 1) / 2) / max(1, len(series) - 1)
         _intervals(rate, axis, [(e, _times(row.rate, 100)) for e, row in points], shift=shift, **look)
         exposure.plot(*axis.line([(e, row.exposure) for e, row in points]), **look)
+        guessed = [(e, row.exposure) for e, row in points if row.exact < 1 and math.isfinite(row.exposure)]
+        if guessed and count:
+            xs, ys = axis.line(guessed)
+            exposure.plot(xs, ys, ls="", mfc=theme.surface, zorder=3, **(plain | {"label": f"_estimated {count}"}))
+            exposure.plot([], [], ls="", marker="o", color=theme.ink, mfc=theme.surface, label=ESTIMATED)
         seen = [(e, row.auc) for e, row in points if row.auc is not None and math.isfinite(row.auc)]
         auc.plot(*axis.line(seen), **look) if seen else None
     highest = max(_finite(row.exposure_max for points in series.values() for _, row in points), default=0.0)
@@ -481,7 +526,7 @@ def _legend(figure: Figure, axes: Sequence[Axes], columns: int, last: Sequence[s
     """One legend below the panels, each entry once; what frames the data comes last."""
     entries: dict[str, Any] = {}
     for ax in axes:
-        for handle in (*ax.lines, *ax.collections):
+        for handle in (*ax.lines, *ax.collections, *ax.patches):
             label = str(handle.get_label())
             if not label.startswith("_"):
                 entries.setdefault(label, handle)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from attacks.view import ArrayView, View
 from canaries.records import ArrayRecords, Dataset, TextRecords
 
+TEXT_LOSS = "test loss (nats per character)"
 UNIGRAM = "unigram loss (nats per character)"
 """What a text model has to beat to have learnt anything of the order of characters."""
 
@@ -43,7 +44,7 @@ def measure_utility(view: View, dataset: Dataset) -> dict[str, NDArray[np.float6
         own = loss.sum(axis=1) / sum(len(text) for text in test.texts)
         assert isinstance(dataset.train, TextRecords)
         unigram = unigram_loss(dataset.train.texts, test.texts)
-        return {"test loss (nats per character)": own, UNIGRAM: np.full(len(own), unigram)}
+        return {TEXT_LOSS: own, UNIGRAM: np.full(len(own), unigram)}
     if isinstance(view, ArrayView) and isinstance(test, ArrayRecords):
         return {"test accuracy": (view.labels(test.x) == test.y).mean(axis=1), "test loss (nats)": loss.mean(axis=1)}
     return {"test loss (nats)": loss.mean(axis=1)}

@@ -48,20 +48,32 @@ class Secrets(CanaryDesign):
     kind: ClassVar[Literal["array", "text"]] = "text"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.digits, int):
-            object.__setattr__(self, "digits", tuple(self.digits))
-        if not self._lengths or not all(1 <= length <= 18 for length in self._lengths):
-            raise InputError(f"Expected digits in [1, 18], got digits = {self.digits}.")
+        for name in ("digits", "repetitions"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        lengths = self.digits if isinstance(self.digits, tuple) else (self.digits,)
+        if not lengths or not all(_whole(length) and 1 <= length <= 18 for length in lengths):
+            raise InputError(f"Expected whole numbers of digits in [1, 18], got digits = {self.digits!r}.")
+        if not isinstance(self.template, str):
+            raise InputError(f"Expected a template, a text, got template = {self.template!r}.")
+        for name in ("name_letters", "per_record"):
+            if not _whole(getattr(self, name)):
+                raise InputError(f"Expected a whole number, got {name} = {getattr(self, name)!r}.")
         if not 1 <= self.name_letters <= 64:
             raise InputError(f"Expected name_letters in [1, 64], got name_letters = {self.name_letters}.")
         if self.per_record < 1:
             raise InputError(f"Expected per_record >= 1, got per_record = {self.per_record}.")
-        object.__setattr__(self, "repetitions", tuple(self.repetitions))
-        if not self.repetitions or min(self.repetitions) < 1:
+        counts = self.repetitions
+        if not isinstance(counts, tuple) or not counts or not all(_whole(count) and count >= 1 for count in counts):
             raise InputError(
-                f"Expected one or more repetition counts, each >= 1, got repetitions = {self.repetitions}."
+                f"Expected one or more repetition counts, whole numbers >= 1, got repetitions = {self.repetitions!r}."
             )
         self._parts(self._lengths[0])
+        if len(self._lengths) > 1 and "{secret}" not in self.template:
+            raise InputError(
+                f"Several digits are for a template with {{secret}}, got digits = {self.digits} and template = "
+                f"{self.template!r}, which says its own length."
+            )
 
     @property
     def _lengths(self) -> tuple[int, ...]:
@@ -76,7 +88,8 @@ class Secrets(CanaryDesign):
         """`count` texts and the secrets in them; names are distinct, secrets independent.
 
         Raises:
-            InputError: if there are fewer names than canaries, or {person} is asked for without `faker`.
+            InputError: if there are fewer names than canaries (of {person} some hundred thousand), or {person} is asked
+                for without `faker`.
         """
         kind = "name" if "{name}" in self.template else "person"
         names = self._names(count, rng) if kind == "name" else _people(count, rng)
@@ -130,7 +143,7 @@ class Secrets(CanaryDesign):
         return list(names)
 
 
-def _people(count: int, rng: np.random.Generator) -> list[str]:
+def _people(count: int, rng: np.random.Generator, tries: int = 1000) -> list[str]:
     """Distinct first and last names in lower case, letters and one space alone, by faker."""
     try:
         from faker import Faker  # an extra
@@ -139,9 +152,15 @@ def _people(count: int, rng: np.random.Generator) -> list[str]:
     fake = Faker("en_US")
     fake.seed_instance(int(rng.integers(2**32)))
     names: dict[str, None] = {}
-    for _ in range(1000 * count):
+    for _ in range(tries * count):
         if len(names) == count:
             break
         name = f"{fake.first_name()} {fake.last_name()}".lower()
         names.update({name: None} if name.replace(" ", "").isalpha() else {})
+    if len(names) < count:
+        raise InputError(f"The slot {{person}} gave {len(names)} different names, fewer than {count} canaries.")
     return list(names)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

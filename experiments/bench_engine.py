@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.utils.data import DataLoader, TensorDataset
 
+from audit.programs import run_program
 from audit.training.ensemble.engine import Task, fit
 from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.recipe import Recipe
@@ -307,4 +308,4 @@ def cpu() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

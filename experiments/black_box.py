@@ -31,6 +31,7 @@ from attacks.loss import Loss
 from attacks.scores import Scores
 from attacks.view import ArrayView
 from audit.accounting import noise_multiplier
+from audit.programs import run_program
 from audit.training.allocator import keep_freed_memory
 from audit.training.datasets import DatasetSource
 from audit.training.datasets.digits import Digits
@@ -43,6 +44,7 @@ from canaries.randomness import derive_seed, generator
 from experiments.black_box_report import write_report
 
 DELTA = 1e-5
+DATA = ("digits", "mnist", "fashion")
 CHUNK = 100
 """Models that train before their scores are kept; a matter of memory alone."""
 
@@ -224,12 +226,20 @@ def _array(view: object) -> ArrayView:
     return view
 
 
+def _names(given: str) -> tuple[str, ...]:
+    """Names of data sets from "digits,mnist"."""
+    names = tuple(given.split(","))
+    if unknown := [name for name in names if name not in DATA]:
+        raise argparse.ArgumentTypeError(f"expected names among {', '.join(DATA)}, got {unknown[0]!r}")
+    return names
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/black-box"))
     parser.add_argument("--docs", type=Path, help="write the table and the figure there as well")
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no further setting after so long")
-    parser.add_argument("--only", default="digits,mnist,fashion")
+    parser.add_argument("--only", type=_names, default=DATA, help="data sets, with commas between them")
     parser.add_argument("--mnist", default="package/data")
     parser.add_argument("--fashion", default="/usr/share/datasets/fashion-mnist")
     options = parser.parse_args()
@@ -237,7 +247,7 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     available = sources(options.mnist, options.fashion)
-    wanted = [s for s in settings() if s.data in options.only.split(",") and s.data in available]
+    wanted = [s for s in settings() if s.data in options.only and s.data in available]
     started = time.monotonic()
     for setting in wanted:
         if (options.out / setting.file).exists():
@@ -253,4 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -54,6 +54,7 @@ from audit.gaussian import epsilon_of, mu_of
 from audit.loss_curve import curve_of
 from audit.mechanism import DPSGD
 from audit.pld import pld_epsilon
+from audit.programs import run_program
 from canaries.randomness import derive_seed, generator
 from experiments.calibration_table import (
     CriticalValues,
@@ -375,4 +376,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -15,6 +15,7 @@ import numpy as np
 from attacks.scores import Scores
 from audit.estimates import Andrew, GaussianFit, JointBeta
 from audit.estimates.base import Heuristic
+from audit.programs import run_program
 from canaries.randomness import derive_seed
 from experiments.laws import DELTA, Law, gaussian, laplace, null
 
@@ -46,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

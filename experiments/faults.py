@@ -6,7 +6,7 @@ Every trainer is audited alike, by an auditor who does not know its fault: a pil
 one attack; fresh models are then judged as those of a sweep are (`audit.analysis`, `audit.gate`), with a positive
 control without noise and a negative one that is never inserted. So a verdict is paid for whatever the pilot chose.
 Then all is done again with other seeds, for the pilot is small and a verdict depends on its luck; and the right trainer
-is audited many times.
+is audited many times, with the settings of every fault in turn.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from audit.accounting import claim_of
 from audit.analysis import AttackKind
 from audit.claim_test import claim_test
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
+from audit.programs import run_program
 from audit.training.allocator import keep_freed_memory
 from canaries.inclusion import Inclusion
 from canaries.randomness import derive_seed
@@ -59,12 +60,13 @@ class Row:
 
     The verdict is the gate's. `bound` assumes nothing of the mechanism; it holds together with the claim's test and the
     control's bound, for which `p_value` is adjusted. `curve_bound` believes sampling rate and steps and holds by
-    itself; the gate does not see it. `models` counts pilot and control too; `enough` is how many of the fresh ones, the
-    first 64, 128, ..., would have done: found afterwards, so no claim. `seconds` are of one core, pilot and control
-    included, `curve_bound` and `enough` left out.
+    itself; the gate does not see it. `settings` are those of the claim. `models` counts pilot and control too; `enough`
+    is how many of the fresh ones, the first 64, 128, ..., would have done: found afterwards, so no claim. `seconds` are
+    of one core, pilot and control included, `curve_bound` and `enough` left out.
     """
 
     fault: str
+    settings: str
     verdict: str
     exit_code: int
     access: str
@@ -151,6 +153,7 @@ def audit(trainer: Reference, seed: int, more: bool = True) -> Row:
     planted = found.select(~found.reference)
     return Row(
         fault=trainer.name,
+        settings=trainer.settings,
         verdict=cell.verdict.outcome.value,
         exit_code=gate.exit_code,
         access=attack.access.value,
@@ -190,10 +193,16 @@ def repeated(repeats: int, jobs: int, seed: int) -> Iterator[Row]:
 
 
 def clean(runs: int, jobs: int, seed: int) -> Iterator[Row]:
-    """The right trainer audited `runs` times, each with seeds of its own."""
+    """The right trainer audited `runs` times, with the settings of every fault in turn, each with seeds of its own."""
+    twins = sound_twins()
     yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(audit)(Reference(), derive_seed(seed, "clean", i) % 2**62, False) for i in range(runs)
+        joblib.delayed(audit)(twins[i % len(twins)], derive_seed(seed, "clean", i) % 2**62, False) for i in range(runs)
     )
+
+
+def sound_twins() -> list[Reference]:
+    """The right trainer with each of the settings that a fault is audited in, and makes its claim with."""
+    return list({fault.sound.settings: fault.sound for fault in FAULTS}.values())
 
 
 def written(rows: Iterator[Row], path: Path) -> list[Row]:
@@ -227,10 +236,10 @@ def main() -> None:
     written(repeated(options.repeats, options.jobs, options.seed), options.out / "faults_repeats.csv")
     found = written(clean(options.clean, options.jobs, options.seed), options.out / "faults_clean.csv")
     if found:
-        print(statement(sum(row.verdict == "REFUTED" for row in found), len(found), CONFIDENCE))
+        print(statement(pd.DataFrame(found), CONFIDENCE))
     if options.docs:
         write_report(options.out, options.docs)
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -11,6 +11,10 @@ from scipy.stats import beta
 from experiments.planted_faults import FAULTS
 
 TABLES = ("faults", "faults_repeats", "faults_clean")
+COLUMNS = (
+    *("fault", "verdict", "by", "other seeds", "really", "access", "attack", "canary"),
+    *("ε ≥", "ε ≥ †", "models", "enough", "seconds"),
+)
 
 
 def write_report(tables: Path, out: Path) -> None:
@@ -23,30 +27,38 @@ def write_report(tables: Path, out: Path) -> None:
     (out / "faults.md").write_text(text, encoding="utf-8")
 
 
-def statement(refuted: int, runs: int, confidence: float) -> str:
+def statement(clean: pd.DataFrame, confidence: float) -> str:
     """What the clean runs say of false alarms, by Clopper and Pearson (1934)."""
+    runs, refuted = len(clean), int((clean["verdict"] == "REFUTED").sum())
+    settings = clean["settings"].nunique()
     high = beta.ppf(0.95, refuted + 1, runs - refuted) if refuted < runs else 1.0
     return (
-        f"{refuted} of {runs} audits of the right trainer were refuted at confidence {confidence}; with 95% confidence "
-        f"the rate of false alarms is below {high:.2%}."
+        f"{refuted} of {runs} audits of the right trainer, in turn with each of the {settings} settings that faults "
+        f"have, were refuted at confidence {confidence}; with 95% confidence the rate of false alarms, averaged "
+        f"over these settings, is below {high:.2%}."
     )
 
 
 def markdown(rows: pd.DataFrame, repeats: pd.DataFrame, clean: pd.DataFrame, confidence: float = 0.999) -> str:
     """The report; `repeats` and `clean` may be empty."""
+    columns = [name for name in COLUMNS if len(repeats) or name != "other seeds"]
     lines = [
         "# Planted faults: what was found",
         "",
         "Made by `make faults`; [docs/faults.md](../faults.md) says how to read it. The table is of one seed, named in "
-        "advance; the column of other seeds says how often the same was refuted with pilots and models of other seeds. "
-        "ε is claimed to be 4 at δ = 1e-5. Every attack here sees every update (access: "
-        f"{', '.join(sorted(set(rows['access'])))}). All rows: [faults.csv](faults.csv)"
+        "advance"
+        + (
+            "; the column of other seeds says how often the same was refuted with other pilots and models"
+            * bool(len(repeats))
+        )
+        + ". ε is claimed to be 4 at δ = 1e-5. An attack sees every update (access: gradients) or asks the final model "
+        "(loss). All rows: [faults.csv](faults.csv)"
         + (", [faults_repeats.csv](faults_repeats.csv)" if len(repeats) else "")
         + (", [faults_clean.csv](faults_clean.csv)" if len(clean) else "")
         + ".",
         "",
-        "| fault | verdict | by | other seeds | really | attack | canary | ε ≥ | ε ≥ † | models | enough | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
         *(_row(row, repeats) for _, row in rows.iterrows()),
         "",
         "## What each stands for",
@@ -58,15 +70,24 @@ def markdown(rows: pd.DataFrame, repeats: pd.DataFrame, clean: pd.DataFrame, con
         *(_missed(row) for _, row in rows[rows["verdict"] != "REFUTED"].iterrows()),
     ]
     if len(clean):
-        counts = clean["verdict"].value_counts()
-        said = ", ".join(f"{count} {name}" for name, count in counts.items())
-        lines += [
-            "## The right one",
-            "",
-            statement(int((clean["verdict"] == "REFUTED").sum()), len(clean), confidence)
-            + f" The verdicts: {said}; {clean['seconds'].mean():.1f} seconds of one core each on average.",
-        ]
+        lines += ["## The right one", "", statement(clean, confidence), "", *_right(clean), ""]
+        unclear = clean.loc[clean["verdict"] == "INCONCLUSIVE", ["settings", "reason"]]
+        lines += [f"Inconclusive ({settings}): {reason}\n" for settings, reason in unclear.to_numpy()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _right(clean: pd.DataFrame) -> list[str]:
+    """The table of the right trainer: verdicts, the least p of the claim's test and the largest bound, by settings."""
+    verdicts = ("NOT_REFUTED", "INCONCLUSIVE", "REFUTED")
+    lines = [
+        f"| settings | audits | {' | '.join(verdicts)} | least p | largest ε ≥ | seconds on average |",
+        f"|{'---|' * (6 + len(verdicts) - 1)}",
+    ]
+    for settings, rows in clean.groupby("settings", sort=False):
+        counts = [str((rows["verdict"] == verdict).sum()) for verdict in verdicts]
+        found = f"{rows['p_value'].min():.2g} | {rows['bound'].max():.3g} | {rows['seconds'].mean():.1f}"
+        lines.append(f"| {settings} | {len(rows)} | {' | '.join(counts)} | {found} |")
+    return lines
 
 
 def _row(row: pd.Series, repeats: pd.DataFrame) -> str:
@@ -76,8 +97,9 @@ def _row(row: pd.Series, repeats: pd.DataFrame) -> str:
         row["fault"],
         row["verdict"],
         by,
-        f"{(again['verdict'] == 'REFUTED').sum()} of {len(again)}" if len(again) else "",
+        *([f"{(again['verdict'] == 'REFUTED').sum()} of {len(again)}" if len(again) else ""] if len(repeats) else []),
         "" if pd.isna(row["really"]) else "∞" if math.isinf(row["really"]) else f"{row['really']:.3g}",
+        row["access"],
         row["attack"],
         row["canary"],
         f"{row['bound']:.3g}",

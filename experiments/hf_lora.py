@@ -19,9 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
 
+import torch
+
 import attacks
 import audit
 from audit.accounting import claim_of, noise_multiplier
+from audit.programs import run_program
 from audit.training.causal_lm import CausalLMView, LoRAFineTuning, first_layers
 from canaries.secrets import Secrets
 
@@ -44,22 +47,25 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.005)
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--delta", type=float, default=1e-5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     model, encode = first_layers(options.gguf, options.layers)
+    model.to(options.device)
+    texts = sentences(options.texts, 60)
     sigma = noise_multiplier(options.epsilon, options.delta, 1.0, options.steps)
     train = LoRAFineTuning(
         model,
         encode,
+        expected_records=len(texts),
         length=24,
         target_modules=EVERY_LAYER,
         steps=options.steps,
         learning_rate=options.learning_rate,
         noise_multiplier=sigma,
     )
-    texts = sentences(options.texts, 60)
     tuned = train(texts[:4], seed=0)
     view = CausalLMView([tuned])
     print("log-probabilities of the first tokens:", view.token_log_probabilities(texts[:1])[0, 0, :6].round(2))
@@ -86,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

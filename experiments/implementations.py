@@ -40,6 +40,7 @@ from audit.accounting import claim_of, noise_multiplier
 from audit.analysis import AttackKind
 from audit.claim import Claim
 from audit.mechanism import DPSGD
+from audit.programs import run_program
 from audit.training.allocator import keep_freed_memory
 from canaries.randomness import generator
 from experiments.judging import judged, with_reference
@@ -48,6 +49,8 @@ CONFIDENCE, DELTA, EPSILON = 0.999, 1e-5, 4.0
 CONTROL = 128
 """Models without noise."""
 RECORDS, FEATURES, STEPS, NORM = 16, 16, 5, 0.1
+BROKEN = 4
+"""Times its claimed epsilon, diffprivlib is run again: what this audit would have caught."""
 SIGMA = noise_multiplier(EPSILON, DELTA, 1.0, STEPS)
 
 One = Callable[[bool, int], tuple[float, float]]
@@ -149,14 +152,17 @@ def cases() -> list[Case]:
     """Opacus; and diffprivlib, where it is installed."""
     claim = claim_of(DPSGD(1.0, STEPS, SIGMA), DELTA)
     settings = [(mode, "flat", False) for mode in ("hooks", "functorch", "ew", "ghost")]
-    settings += [("hooks", "per_layer", False), ("hooks", "adaptive", False), ("hooks", "flat", True)]
+    settings += [(mode, clip, False) for clip in ("per_layer", "adaptive") for mode in ("hooks", "functorch", "ew")]
+    settings += [("hooks", "flat", True)]  # ghost has flat clipping alone
     found = []
     for mode, clipping, own in settings:
         name = f"Opacus, {mode}, {clipping} clipping, " + ("divisor as Opacus sets it" if own else "fixed divisor")
         found.append(Case(name, "gradients", "gradient", claim, functools.partial(_opacus, mode, clipping, own), 512))
     for kind in ("LogisticRegression", "GaussianNB") if has_diffprivlib() else ():
-        scores = functools.partial(_diffprivlib, kind)
-        found.append(Case(f"diffprivlib, {kind}", "probabilities", "loss", Claim(EPSILON, 0.0), scores, 2048))
+        for epsilon in (EPSILON, BROKEN * EPSILON):
+            name = f"diffprivlib, {kind}" + (f", broken: run with ε = {epsilon:g}" if epsilon != EPSILON else "")
+            scores = functools.partial(_diffprivlib, kind, epsilon)
+            found.append(Case(name, "probabilities", "loss", Claim(EPSILON, 0.0), scores, 2048))
     return found
 
 
@@ -165,10 +171,10 @@ def _opacus(mode: str, clipping: str, own_divisor: bool, count: int, noisy: bool
     return _scores([one(i % 2 == 0, i) for i in range(count)])
 
 
-def _diffprivlib(kind: str, count: int, noisy: bool) -> Scores:
+def _diffprivlib(kind: str, epsilon: float, count: int, noisy: bool) -> Scores:
     from experiments.diffprivlib_scores import scores  # where it is installed
 
-    return _scores(scores(kind, EPSILON if noisy else math.inf, count))
+    return _scores(scores(kind, epsilon if noisy else math.inf, count))
 
 
 def _scores(found: list[tuple[float, float]]) -> Scores:
@@ -218,9 +224,35 @@ def versions() -> str:
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
 
+def markdown(rows: pd.DataFrame) -> str:
+    """The table of all implementations."""
+    lines = [
+        "# Real implementations: what was found",
+        "",
+        "Made by `make implementations`; [docs/faults.md](../faults.md) says how to read it. All columns: "
+        "[implementations.csv](implementations.csv).",
+        "",
+        "| implementation | verdict | p | separation | ε ≥ | models | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for _, row in rows.iterrows():
+        verdict = f"**{row['verdict']}**" if row["verdict"] == "REFUTED" else row["verdict"]
+        figures = f"{row['p_value']:.2g} | {row['separation']:.2f} | {row['bound']:.3g} | {row['models']}"
+        lines.append(f"| {row['implementation']} | {verdict} | {figures} | {row['seconds']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def publish(rows: pd.DataFrame, out: Path) -> None:
+    """implementations.csv and implementations.md into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(out / "implementations.csv", index=False, float_format="%.5g")
+    (out / "implementations.md").write_text(markdown(rows), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/implementations"))
+    parser.add_argument("--docs", type=Path, help="also write the table, implementations.md and .csv, there")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -239,7 +271,9 @@ def main() -> None:
             flush=True,
         )
         pd.DataFrame(rows).to_csv(options.out / "implementations.csv", index=False)
+    if options.docs:
+        publish(pd.DataFrame(rows), options.docs)
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

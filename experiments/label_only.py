@@ -40,6 +40,7 @@ from audit.bounds import Bound
 from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_gaussian import CalibratedGaussian
 from audit.gaussian import mu_of
+from audit.programs import run_program
 from audit.training.allocator import keep_freed_memory
 from audit.training.datasets.digits import Digits
 from audit.training.ensemble.trainer import Ensemble
@@ -254,4 +255,4 @@ def cost(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from audit.programs import run_program
 from audit.training.allocator import keep_freed_memory
 from audit.training.datasets.idx import FashionMnist
 from canaries.base import CanarySet
@@ -160,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -99,9 +99,21 @@ def _panels(found: Mapping[tuple[str, str], Scores]) -> dict[str, dict[str, Scor
     whole = ("loss", "population", "reference-models", "lira", "lira-offline", "lira-bayes", "rmia", "rmia-offline")
     every = {name: scores for (name, used), scores in found.items() if name in whole and used in ("none", "all")}
     few = {
-        f"{name}, {used}": found[name, used] for used in ("1", "4") for name in ("lira-offline", "rmia-offline", "rmia")
+        f"{name}, {used}": found[name, used]
+        for used in ("1", "4")
+        for name in ("lira", "rmia", "lira-offline", "rmia-offline")
     }
     return {"all other models known": every, "1 or 4 models of each side known": few}
+
+
+def _reading(table: pd.DataFrame) -> list[str]:
+    """Which attack finds most at the smallest FPR, with all other models known."""
+    rate = table[table["known_models"] == "all"].set_index("attack")[f"tpr_at_{FPRS[0]}"]
+    if rate.empty:
+        return []
+    first, other = rate.idxmax(), "rmia"
+    said = f"With all other models known, {first} finds most at 0.1% FPR ({100 * rate[first]:.2f}%"
+    return [said + (f"; {other} {100 * rate[other]:.2f}%)." if other in rate and other != first else ")."), ""]
 
 
 def _markdown(table: pd.DataFrame, worst: pd.DataFrame, visible: int, cost: str) -> str:
@@ -126,13 +138,14 @@ def _markdown(table: pd.DataFrame, worst: pd.DataFrame, visible: int, cost: str)
         lines.append(f"| {row['attack']} | {row['known_models']} | {area} | {' | '.join(rates)} |")
     lines += [
         "",
+        *_reading(table),
         "![TPR against FPR on log axes](membership.png)",
         "",
         "## Records most at risk",
         "",
         f"The membership of {visible:,} records can be told (p at most 0.05, adjusted for all records, Holm). Each "
-        "record's own AUC is over all models; limits hold for all records together. The number is its position "
-        "in the pool. More in [membership-risk.csv](membership-risk.csv).",
+        "record's own AUC is over all models; its limits are approximate (Newcombe), at a level for all records "
+        "together. The number is its position in the pool. More in [membership-risk.csv](membership-risk.csv).",
         "",
         "| record | AUC | adjusted p | models in, out |",
         "|---|---|---|---|",

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import attacks
 import audit
 import canaries
+from audit.programs import run_program
 
 EPSILON, DELTA, BATCH, EPOCHS = 8.0, 1e-5, 250, 20
 
@@ -95,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

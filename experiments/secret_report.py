@@ -15,6 +15,7 @@ import pandas as pd
 
 from audit import plots
 from audit.metrics import auc_interval
+from audit.programs import run_program
 from audit.results import AttackResult, CellResult, Extraction, Interval, RunResult
 from audit.runs import load_result
 
@@ -82,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -24,6 +24,7 @@ import canaries
 from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_gaussian import CalibratedGaussian
 from audit.gaussian import mu_of
+from audit.programs import run_program
 from audit.training.sklearn import ScikitLearn
 
 
@@ -104,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -29,7 +29,7 @@ def write_report(part: str, table: pd.DataFrame, out: Path, took: str) -> None:
         took = (out / f"{FILES[name]}.txt").read_text(encoding="utf-8").strip()
         took += f" Repeats: {found['repeat'].nunique()}." if "repeat" in found else ""
         lines += [f"## {TITLES[name]}", "", f"{took} Every row: [{FILES[name]}.csv]({FILES[name]}.csv).", ""]
-        lines += [_reading_subsampled(found), ""] if name == "subsampled" else []
+        lines += [READINGS[name](found), ""] if name in READINGS else []
         lines += [*_markdown(SUMMARIES[name](found)), ""]
     lines += ["![Bounds by part](white_box.png)", ""]
     (out / "white_box.md").write_text("\n".join(lines), encoding="utf-8")
@@ -100,9 +100,24 @@ def _reading_subsampled(table: pd.DataFrame) -> str:
     )
 
 
+def _reading_levels(table: pd.DataFrame) -> str:
+    """What the columns are, and which levels say nothing."""
+    blind = list(dict.fromkeys(table[~table["seen"]]["access"]))
+    return (
+        "One canary, which a pilot on models of their own puts on the decision boundary, so that labels can tell. Of "
+        "each level the attack with the largest Gaussian bound that needs exactly this access; `best` is the largest "
+        "of all attacks that the level allows. "
+        + (
+            f"No attack on {' or '.join(blind)} saw the canary without noise, so nothing is said about what they show."
+            if blind
+            else "At every level the attacks saw the canary without noise (positive control)."
+        )
+    )
+
+
 def summarise_levels(table: pd.DataFrame) -> pd.DataFrame:
     """As it is: one row for each level and epsilon."""
-    return table.drop(columns="models")
+    return table.drop(columns=["models", "seen"], errors="ignore")
 
 
 SUMMARIES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
@@ -110,6 +125,8 @@ SUMMARIES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "subsampled": summarise_subsampled,
     "levels": summarise_levels,
 }
+
+READINGS: dict[str, Callable[[pd.DataFrame], str]] = {"subsampled": _reading_subsampled, "levels": _reading_levels}
 
 
 def _markdown(table: pd.DataFrame) -> list[str]:

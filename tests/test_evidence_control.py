@@ -18,6 +18,7 @@ from audit.evidence_control import evidence_p_values, unproven
 from audit.policy import Policy
 from audit.results import Outcome
 from audit.score_audit import audit_scores
+from canaries.errors import InputError
 
 KIND = AttackKind("extraction", "extraction", "token-log-probabilities")
 
@@ -70,6 +71,20 @@ def test_several_draws_are_allowed_more_than_one() -> None:
     assert evidence_p_values(scores, ())["extracted"] > 1e-3
     alone = {name: array for name, array in scores.evidence.items() if name != "guesses"}
     assert evidence_p_values(replace(scores, evidence=alone), ())["extracted"] < 1e-3
+
+
+def test_evidence_that_is_not_a_number_is_refused() -> None:
+    scores = null(np.random.default_rng(9), 100, False)
+    exposure = scores.evidence["exposure"].copy()
+    exposure[1, 2] = math.nan
+    with pytest.raises(InputError, match="Evidence 'exposure' must not be NaN: model 1, canary 'c2' is"):
+        replace(scores, evidence={"exposure": exposure})
+
+
+def test_no_draws_are_allowed_as_much_as_one() -> None:
+    scores = null(np.random.default_rng(8), 100, False, draws=1)
+    none = {**scores.evidence, "guesses": np.zeros(scores.score.shape)}
+    assert evidence_p_values(replace(scores, evidence=none), ()) == evidence_p_values(scores, ())
 
 
 def test_a_prior_that_is_too_small_shows() -> None:

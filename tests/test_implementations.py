@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from audit.registry import ATTACKS, available
@@ -18,9 +19,11 @@ def row(name, models):
 
 def test_every_mode_and_clipping_of_opacus_is_a_row():
     names = [case.name for case in cases()]
-    assert len(set(names)) == len(names) == 7 + 2 * has_diffprivlib()
-    for word in ("hooks", "functorch", "ew", "ghost", "flat", "per_layer", "adaptive"):
-        assert any(f" {word}" in name for name in names)
+    assert len(set(names)) == len(names) == 11 + 4 * has_diffprivlib()
+    for mode in ("hooks", "functorch", "ew"):
+        for clipping in ("flat", "per_layer", "adaptive"):
+            assert f"Opacus, {mode}, {clipping} clipping, fixed divisor" in names
+    assert "Opacus, ghost, flat clipping, fixed divisor" in names
     assert {case.attack for case in cases()} <= set(available(ATTACKS))
 
 
@@ -32,6 +35,14 @@ def test_the_modes_of_opacus_agree_and_the_fixed_divisor_is_not_refuted(monkeypa
     for key in ("p_value", "separation", "bound"):
         assert functorch[key] == pytest.approx(hooks[key], rel=1e-3)
     assert "opacus " in hooks["versions"]
+
+
+def test_the_table_is_published(tmp_path):
+    figures = {"p_value": 1e-4, "separation": 1.0, "bound": 2.0, "models": 640, "seconds": 3.0}
+    rows = pd.DataFrame([{"implementation": "one", "verdict": "REFUTED", **figures}])
+    implementations.publish(rows, tmp_path)
+    assert "| one | **REFUTED** | 0.0001 | 1.00 | 2 | 640 | 3.0 |" in (tmp_path / "implementations.md").read_text()
+    assert len(pd.read_csv(tmp_path / "implementations.csv")) == 1
 
 
 @pytest.mark.skipif(not has_diffprivlib(), reason="needs the extra diffprivlib")

@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy
 from attacks.gradient_llr import GradientLLR
 from audit import exit_codes
 from audit.analysis import AttackKind
+from audit.claim_test import claim_test
+from audit.mechanism import DPSGD
 from audit.results import Outcome
 from audit.training.ensemble.engine import Task, fit
 from audit.training.ensemble.flat import Flat
@@ -22,6 +24,7 @@ from experiments import faults
 from experiments.faults_report import statement, write_report
 from experiments.judging import judged
 from experiments.planted_faults import FAULTS, Reference
+from experiments.planted_faults.model import private_loss
 from experiments.planted_faults.noise import NoNoise, SigmaWithoutC
 from experiments.planted_faults.reference import HIDDEN, SHAPES, initial_parameters, layer
 from experiments.planted_faults.worlds import CLASSES, FEATURES, RECORDS, WORLDS
@@ -106,8 +109,76 @@ def test_each_fault_changes_one_thing(fault):
     assert len(changed) == (0 if fault.name == "realised batch size as divisor" else 1) or changed == {"divisor"}
     assert fault.name
     assert fault.stands_for
-    view = fault.train(WORLDS[1], np.arange(4) % 2 == 0, seed=0)
-    assert np.isfinite(view.gradient_record().products).all()
+    assert fault.claim == fault.sound.claim
+    assert fault.sound.really == DPSGD(fault.claimed_rate, fault.claimed_steps, fault.noise_multiplier)
+    assert type(fault.sound) is Reference
+
+
+SHOWN_BY = {
+    "no noise": ("gradient-spread", "spread"),
+    "noise divided by the batch size": ("gradient-spread", "spread"),
+    "noise sigma instead of sigma C": ("gradient-spread", "spread"),
+    "noise reused at every step": ("gradient-spread", "spread"),
+    "noise averaged over micro-batches": ("gradient-llr", "spread"),
+    "clipping the mean gradient": ("gradient-epochs", "opposed, code known"),
+    "clipping per layer with the full C": ("gradient-epochs", "spread"),
+    "clipping after the aggregate": ("gradient-epochs", "opposed, code known"),
+    "no clipping of the bias": ("gradient-spread", "spread"),
+    "examples of scaled loss are not clipped": ("gradient-spread", "opposed, code known"),
+    "realised batch size as divisor": ("gradient-llr", "opposed"),
+    "batches in a fixed order accounted as Poisson": ("gradient-epochs", "opposed"),
+    "a sampling rate reported smaller than used": ("gradient-llr", "spread"),
+    "fewer steps accounted than run": ("gradient-llr", "bias"),
+    "a layer left out of the private optimiser": ("gradient-spread", "spread"),
+    "BatchNorm left in": ("gradient", "opposed, code known"),
+    "validation data chosen on the private set": ("loss", "hot-pixel"),
+    "a user's several records under a record-level claim": ("gradient", "opposed, code known"),
+}
+"""The attack and the canary that show a fault."""
+
+
+def strongest(trainer, attack, canary):
+    """The least p-value of the claim's test, of the attacks of that name, on a few models."""
+    (world,) = [world for world in WORLDS if world.name == canary]
+    attacks = [one for one in faults.attacks_on(trainer, world) if one.name == attack]
+    found = faults.measure(trainer, world, attacks, 128, seed=7)
+    tests = [claim_test(one.select(~one.reference), trainer.claim, seed=0, level=0.01) for one in found]
+    return min(test.p_value for test in tests) * len(attacks)
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.name in SHOWN_BY], ids=lambda fault: fault.name)
+def test_a_fault_shows_where_its_sound_twin_does_not(fault):
+    assert strongest(fault, *SHOWN_BY[fault.name]) <= 0.01
+    assert strongest(fault.sound, *SHOWN_BY[fault.name]) > 0.01
+
+
+def test_shuffling_is_not_poisson_sampling():
+    """What is not caught is at work all the same: in one batch of each epoch, in place of none, one or several."""
+    (shuffled,) = [fault for fault in FAULTS if fault.name not in SHOWN_BY]
+    per_epoch = round(1 / shuffled.sample_rate)
+
+    def visits(trainer):
+        rng = torch.Generator().manual_seed(0)
+        batches = torch.stack([trainer.sample(50, 20, step, rng) for step in range(trainer.steps)])
+        return batches.unflatten(0, (-1, per_epoch)).sum(1)
+
+    assert (visits(shuffled) == 1).all()
+    assert float(visits(shuffled.sound).var()) == pytest.approx(1 - shuffled.sample_rate, abs=0.05)
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+def test_the_best_of_eight_is_chosen_by_loss_alone(world):
+    """The canary's loss is lower than that of the first of the eight; what has no loss is not chosen by."""
+    (best,) = [fault for fault in FAULTS if fault.name.startswith("validation data")]
+    inside = torch.arange(40) % 2 == 0
+    released, plain = best.released(world, inside, seed=1), best.sound.released(world, inside, seed=1)
+    if not world.is_record:
+        torch.testing.assert_close(released.theta, plain.theta, rtol=0, atol=0)
+        return
+    every = private_loss(best.fit(world, inside.repeat(best.runs), seed=1), world).view(best.runs, -1)
+    found = private_loss(released, world)
+    torch.testing.assert_close(found[inside], every.amin(0)[inside], rtol=0, atol=0)
+    assert (found[~inside] > every.amin(0)[~inside]).any()
 
 
 def test_names_are_distinct():
@@ -145,16 +216,41 @@ def test_the_gate_s_controls_are_those_of_a_sweep():
     assert gate.exit_code == exit_codes.INCONCLUSIVE
 
 
+def test_clean_audits_have_the_settings_of_every_fault():
+    twins = faults.sound_twins()
+    assert {fault.settings for fault in FAULTS} == {twin.settings for twin in twins}
+    assert len({twin.settings for twin in twins}) == len(twins) > 4
+    assert all(type(twin) is Reference and twin.noisy and twin.copies == 1 for twin in twins)
+
+
 def test_the_statement_is_binomial():
-    text = statement(0, 200, 0.999)
+    clean = pd.DataFrame({"verdict": ["NOT_REFUTED"] * 200, "settings": ["a", "b"] * 100})
+    text = statement(clean, 0.999)
     assert text.startswith("0 of 200 audits")
+    assert "each of the 2 settings" in text
     assert text.endswith("below 1.49%.")
-    assert statement(3, 3, 0.999).endswith("below 100.00%.")
+    assert statement(clean.iloc[:3].assign(verdict="REFUTED"), 0.999).endswith("below 100.00%.")
 
 
 def test_the_report_has_every_fault_and_the_reason_of_what_was_missed(tmp_path):
     right = faults.Row(
-        *("", "NOT_REFUTED", 0, "gradients", "gradient", "bias", "claim test", 0.5, 1.0, 1536, None, 3.0, 4.0, None),
+        *(
+            "",
+            "q = 1",
+            "NOT_REFUTED",
+            0,
+            "gradients",
+            "gradient",
+            "bias",
+            "claim test",
+            0.5,
+            1.0,
+            1536,
+            None,
+            3.0,
+            4.0,
+            None,
+        ),
         *(0.5, "", "", "because."),
     )
     rows = [replace(right, fault=fault.name) for fault in FAULTS]
@@ -165,11 +261,20 @@ def test_the_report_has_every_fault_and_the_reason_of_what_was_missed(tmp_path):
         assert faults.written(iter(table), tmp_path / f"{name}.csv") == table
     write_report(tmp_path, tmp_path / "docs")
     text = (tmp_path / "docs" / "faults.md").read_text()
-    assert "| no noise | REFUTED | bound | 2 of 3 | ∞ | gradient | bias | 4.5 | 1 | 1536 | 64 | 3.0 |" in text
+    assert (
+        "| no noise | REFUTED | bound | 2 of 3 | ∞ | gradients | gradient | bias | 4.5 | 1 | 1536 | 64 | 3.0 |" in text
+    )
     assert "| noise divided by the batch size | REFUTED | claim's test |  | 46.7 |" in text
     assert all(f"- **{fault.name}**: {fault.stands_for}." in text for fault in FAULTS)
     assert "**shuffled batches accounted as Poisson** (p = 0.5). Under add-or-remove-one" in text
-    assert "0 of 200 audits of the right trainer were refuted at confidence 0.999" in text
+    assert "0 of 200 audits of the right trainer, in turn with each of the 1 settings" in text
+    assert "| q = 1 | 200 | 200 | 0 | 0 | 0.5 | 0.5 | 3.0 |" in text
     assert {path.name for path in (tmp_path / "docs").iterdir()} == {
         *("faults.md", "faults.csv", "faults_repeats.csv", "faults_clean.csv")
     }
+    for name in ("faults_repeats", "faults_clean"):
+        (tmp_path / f"{name}.csv").unlink()
+    write_report(tmp_path, tmp_path / "alone")
+    text = (tmp_path / "alone" / "faults.md").read_text()
+    assert "other seeds" not in text
+    assert "| no noise | REFUTED | bound | ∞ | gradients |" in text

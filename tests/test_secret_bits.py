@@ -6,17 +6,20 @@ import math
 
 import numpy as np
 import pytest
+from dp_accounting.pld.privacy_loss_distribution import from_mixture_gaussian_mechanism
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.special import logsumexp
+from scipy.stats import binom, norm
 
 from audit.claim import Claim
 from audit.gaussian import mu_of
-from audit.loss_curve import curve_of
+from audit.loss_curve import curve_of, polygon
 from audit.mechanism import DPSGD
 from audit.pld import pld_epsilon
 from audit.secret_bits import (
+    ORDERS,
     allowed_by,
     bounds_of,
     curve_success,
@@ -104,6 +107,46 @@ def test_the_curve_of_several_copies_holds_for_the_mechanism_simulated() -> None
     assert power == pytest.approx(allowed, abs=0.03)
 
 
+@pytest.mark.parametrize(("sigma", "rate", "copies"), [(0.7, 1 / 32, 1), (0.7, 0.1, 4), (0.2, 0.3, 3), (3.0, 0.05, 16)])
+def test_the_divergence_is_that_of_a_fine_integral(sigma: float, rate: float, copies: int) -> None:
+    orders = np.array([1.001, 1.1, 2.0, 7.5, 32.0])
+    found = divergence_of(DPSGD(rate, 1, sigma), copies, orders)
+    chosen = np.arange(copies + 1)
+    for alpha, value in zip(orders, found, strict=True):
+        x = np.linspace(-14, 14 + alpha * copies / sigma, 200_001)
+        exponents = chosen[:, None] / sigma * x - chosen[:, None] ** 2 / sigma**2 / 2
+        ratio = logsumexp(binom.logpmf(chosen, copies, rate)[:, None] + exponents, axis=0)
+        total = logsumexp(norm.logpdf(x) + alpha * ratio) + math.log(x[1] - x[0])
+        assert value == pytest.approx(total / (alpha - 1), rel=1e-6, abs=1e-9)
+
+
+def test_a_divergence_too_wide_to_integrate_is_bounded_from_above() -> None:
+    few, many = DPSGD(0.1, 1, 0.02), DPSGD(0.1, 1, 0.002)
+    for mechanism in (few, many):
+        found = divergence_of(mechanism, 64)
+        assert np.isfinite(found).all()
+        drawn = gaussian_divergence(64 / mechanism.noise_multiplier)
+        assert (found <= drawn * (1 + 1e-12)).all()
+        # All copies drawn is one way to tell: log of its weight is all that the bound may be short of that.
+        assert (found >= drawn + ORDERS / (ORDERS - 1) * 64 * math.log(0.1) - 1e-6 * drawn).all()
+
+
+def test_bounds_of_many_copies_are_computed_and_saturate() -> None:
+    """64 copies of a secret at epsilon 8: nothing is left, by any bound; at little noise as well."""
+    for found in (bounds_of(DPSGD(1 / 32, 400, 0.741), 8.0, 1e-5, 64), bounds_of(DPSGD(1 / 32, 20, 0.1), 8, 1e-5, 64)):
+        assert all(bound(2.0**-20) == pytest.approx(1, abs=1e-6) for bound in found.values())
+
+
+def test_a_coarser_discretisation_of_many_copies_only_moves_the_curve_up() -> None:
+    mechanism, kappa = DPSGD(1 / 32, 100, 3.0), 2.0**-13
+    found = curve_success(kappa, group_curve(mechanism, 16))
+    fine = from_mixture_gaussian_mechanism(
+        3.0, list(map(float, range(17))), binom.pmf(range(17), 16, 1 / 32).tolist(), value_discretization_interval=1e-2
+    ).self_compose(100)
+    exact = curve_success(kappa, polygon(fine))
+    assert exact * 0.999 <= found <= exact * 1.02
+
+
 @given(st.floats(0.001, 0.5), st.integers(1, 1000), st.floats(0, 3))
 def test_required_bits_invert_the_bound(probability: float, guesses: int, mu: float) -> None:
     bits = required_bits(lambda kappa: gaussian_success(min(1.0, kappa), mu), probability, guesses)
@@ -137,3 +180,14 @@ def test_bad_arguments_are_named() -> None:
         required_bits(lambda kappa: kappa, 1.0)
     with pytest.raises(InputError, match="without noise"):
         divergence_of(DPSGD(0.1, 2, 0.0))
+    for epsilon, delta in ((-1.0, 1e-5), (math.nan, 1e-5), (1.0, -0.1), (1.0, math.nan)):
+        with pytest.raises(InputError, match=r"epsilon >= 0 and delta in \[0, 1\]"):
+            epsilon_delta_success(0.1, epsilon, delta)
+    for mu in (-1.0, math.nan):
+        with pytest.raises(InputError, match="mu >= 0"):
+            gaussian_success(0.1, mu)
+    for found in (group_curve, divergence_of):
+        with pytest.raises(InputError, match="copies >= 1, got 0"):
+            found(DPSGD(0.1, 2, 1.0), 0)
+    with pytest.raises(InputError, match="copies >= 1, got 0"):
+        epsilon_delta_success(0.1, 1.0, 1e-5, 0)

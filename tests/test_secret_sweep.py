@@ -16,11 +16,11 @@ from audit import curves, plots
 from audit.config import load, parse
 from audit.plan import plan
 from audit.report import write_report
-from audit.results import RunResult
+from audit.results import Interval, RunResult
 from audit.runs import load_result
-from audit.secret_bits import allowed_by
+from audit.secret_bits import MOST_BITS, allowed_by
 from audit.sweeping import sweep
-from audit.utility import UNIGRAM, unigram_loss
+from audit.utility import TEXT_LOSS, UNIGRAM, unigram_loss
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.toml"))
 TINY = {
@@ -127,10 +127,49 @@ def test_figures_of_secrets_draw_the_runs_own_numbers(result: RunResult, tmp_pat
     np.testing.assert_allclose(drawn.get_xdata(), np.log2([10, 1000]))
     assert UNIGRAM in {line.get_label() for line in utility.axes[0].lines}
     assert needed.get_yscale() == "log"
+    renyi, claim = (next(x for x in lengths[0].lines if x.get_label() == name) for name in ("_renyi", "_allowed"))
+    assert (np.diff(renyi.get_ydata()) <= 0).all()
+    assert (np.asarray(renyi.get_ydata()) >= 2.0 ** -np.asarray(renyi.get_xdata())).all()
+    np.testing.assert_array_equal(renyi.get_xdata(), claim.get_xdata())
     write_report(result, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "window of 40 characters" in page
     assert "The claim covers one copy" in page
+
+
+def test_bits_without_end_stand_at_the_edge_and_records_are_told_from_epsilons(result: RunResult) -> None:
+    claims = (result.cells[0].claim, replace(result.cells[0].claim, epsilon=500.0, delta=0.02, mechanism=None))
+    cells = tuple(replace(result.cells[0], claim=claim) for claim in claims)
+    assert [bits[1][1] for bits in curves.bits_needed(cells).values()] == [math.inf, math.inf]
+    figure = plots.bits(replace(result, cells=cells))
+    assert figure is not None
+    edge = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("_endless")]
+    assert [list(line.get_ydata()) for line in edge] == [[MOST_BITS], [MOST_BITS]]
+    looks = {
+        (line.get_color(), line.get_marker())
+        for ax in figure.axes
+        for line in ax.lines
+        if str(line.get_label()).endswith(("record", "records")) or str(line.get_label()).startswith("ε = ")
+    }
+    assert len(looks) == 4
+
+
+def test_estimated_exposures_are_hollow_and_models_no_better_than_unigram_stand_in_a_band(result: RunResult) -> None:
+    cell = result.cells[0]
+    bad = replace(cell, utility={**cell.utility, TEXT_LOSS: cell.utility[UNIGRAM]})
+    good = replace(cell, utility={**cell.utility, TEXT_LOSS: Interval(0.5, 0.5, 0.5)})
+    rows = tuple(replace(row, exact=0.5) for row in cell.attacks[0].extraction)
+    guessed = replace(good, attacks=(replace(cell.attacks[0], extraction=rows),))
+    counted = replace(bad, attacks=(replace(cell.attacks[0], extraction=tuple(replace(r, exact=1.0) for r in rows)),))
+    assert curves.unlearnt((bad,)) == (cell.claim.epsilon,)
+    assert curves.unlearnt((good,)) == ()
+    for shown, hollow, band in ((guessed, True, False), (counted, False, True)):
+        for draw in (plots.extraction, plots.secrets, plots.utility):
+            figure = draw(replace(result, cells=(shown,)))
+            assert figure is not None
+            names = {text.get_text() for text in figure.legends[0].get_texts()}
+            assert (plots.UNLEARNT in names) == band
+            assert (plots.ESTIMATED in names) == (hollow and draw is plots.extraction)
 
 
 def test_without_ranked_secrets_there_are_no_such_figures(result: RunResult) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -115,6 +116,10 @@ def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
         bits = 6.64 if label.startswith("2 digits") else 26.58
         mine = stock[(stock.attack == attack) & (stock.bits == bits)].sort_values("epsilon")
         assert [float(cell.split()[0]) for cell in cells] == [round(x, 2) for x in mine[column]], label
+        limits = [[float(x) for x in re.findall(r"[\[,] ?(\d?\.?\d+)", cell)] for cell in cells if "[" in cell]
+        shown = [name for name, cell in zip(mine.index, cells, strict=True) if "[" in cell]
+        held = mine.loc[shown, [f"{column}_low", f"{column}_high"]].to_numpy()
+        np.testing.assert_allclose(limits, held, atol=0.00501, err_msg=label)
     carlini = pd.read_csv(RESULTS / "carlini_2019.csv").sort_values("epsilon")
     for label, cells in table("| | epsilon 5 | 100 |").items():
         records = int((re.search(r"(\d+) record", label) or [0, 64])[1])

@@ -66,8 +66,11 @@ class PrefixSuffix(Attack):
         tokens = text.encode(canaries.records.texts)
         lengths = (tokens != PAD).sum(axis=1)
         if lengths.min() < 2:
-            short = canaries.records.texts[lengths.argmin()]
-            raise InputError(f"Attack '{self.name}' needs records of two tokens or more, got {short!r}.")
+            short = int(lengths.argmin())
+            raise InputError(
+                f"Attack '{self.name}' needs records of two tokens or more, got {lengths[short]} in "
+                f"'{canaries.ids[short]}'."
+            )
         start = np.minimum(self.prefix, lengths // 2)
         end = np.minimum(lengths, start + self.suffix) if self.suffix else lengths
         log_p = text.token_log_probabilities(tokens)

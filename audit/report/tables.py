@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from audit.bounds import Bound
 from audit.claim import Claim
 from audit.curves import epsilons, extraction_label, pipelines
+from audit.estimators.group import group_privacy
 from audit.results import AttackResult, CellResult, Extraction, Interval, RecordRisk, RunResult, Verdict
 
 
@@ -109,15 +110,17 @@ class ExtractionRow:
         epsilon: what the pipeline claims for one copy.
         attack: the attack's name.
         found: how they fared.
-        covered_by: epsilon that the claim leaves for that many copies, repetitions * epsilon (pure group
-            privacy); 0 where nothing was inserted.
+        covered_by: the (epsilon, delta) that the claim's own leave for that many copies, see `group_privacy`; a delta
+            of 1 guarantees nothing. (0, 0) where nothing was inserted.
+        delta: of the claim.
     """
 
     pipeline: str
     epsilon: float
     attack: str
     found: Extraction
-    covered_by: float
+    covered_by: tuple[float, float]
+    delta: float
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,8 @@ def extraction_rows(result: RunResult) -> list[ExtractionRow]:
             cell.claim.epsilon,
             extraction_label(attack, found),
             found,
-            found.repetitions * cell.claim.epsilon if found.repetitions else 0.0,
+            group_privacy(cell.claim.epsilon, cell.claim.delta, found.repetitions) if found.repetitions else (0.0, 0.0),
+            cell.claim.delta,
         )
         for name, cell in _cells(result)
         for attack in cell.attacks

@@ -49,11 +49,13 @@ class TunedModel:
     def token_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """float64[n, length - 1]: of each token given those before it, from the second on; 0 behind shorter texts."""
         found = np.zeros((len(texts), self.length - 1))
+        device = next(self.module.parameters()).device
         with torch.no_grad():
             for start in range(0, len(texts), BATCH):
                 part = texts[start : start + BATCH]
-                scored = token_log_probabilities(self.module, *tokens(part, self.encode, self.length))
-                found[start : start + len(part), : scored.shape[1]] = scored.double().numpy()
+                ids, mask = (each.to(device) for each in tokens(part, self.encode, self.length))
+                scored = token_log_probabilities(self.module, ids, mask)
+                found[start : start + len(part), : scored.shape[1]] = scored.double().cpu().numpy()
         return found
 
 
@@ -61,14 +63,19 @@ class TunedModel:
 class LoRAFineTuning:
     """A training function for `audit.run`: DP-SGD (Abadi et al. 2016) on low-rank adapters (Hu et al. 2022).
 
-    Full-batch steps of Adam on each text's mean loss, with Opacus's per-example gradients of the adapters; the model
-    itself stays as it is, is shared between all fine-tuned copies, and is taken for public. Updates are divided by the
-    number of texts, one canary more or less included, as Opacus's users do.
+    Full-batch steps of Adam on each text's loss, with Opacus's per-example gradients of the adapters; the model
+    itself stays as it is, is shared between all fine-tuned copies, and is taken for public. Sums of clipped gradients
+    are divided by `expected_records`, and a text's loss by the fixed length: dividing by how many texts there happen to
+    be, as is customary, lets the noise's scale tell whether a record is there, which `mechanism` does not cover.
+
+    It trains on the device that the model's parameters are on.
 
     Attributes:
         model: a causal language model of transformers (its parameters are frozen).
         encode: text -> token ids, the first of which is given and never scored.
-        length: longer texts are cut to so many tokens.
+        expected_records: what updates are divided by, a constant that must not depend on which canaries are in: the
+            number of texts without any canary, for instance.
+        length: longer texts are cut to so many tokens; a text's loss is divided by length - 1.
         rank: of the adapters; their scale is 2 * rank.
         target_modules: names of the linear layers that get an adapter.
         steps: full-batch updates.
@@ -82,6 +89,7 @@ class LoRAFineTuning:
 
     model: nn.Module
     encode: Callable[[str], Sequence[int]]
+    expected_records: int
     length: int = 64
     rank: int = 4
     target_modules: tuple[str, ...] = ("q_proj", "v_proj")
@@ -91,6 +99,8 @@ class LoRAFineTuning:
     noise_multiplier: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.expected_records < 1:
+            raise InputError(f"Expected expected_records >= 1, got {self.expected_records}.")
         if self.length < 2 or self.rank < 1 or self.steps < 1:
             raise InputError(
                 f"Expected length >= 2, rank >= 1 and steps >= 1, got {self.length}, {self.rank} and {self.steps}."
@@ -122,20 +132,21 @@ class LoRAFineTuning:
         if not texts:
             raise InputError("Expected at least one text to fine-tune on, got none.")
         module = self._with_adapters(derive_seed(seed, "parameters"))
+        device = next(module.parameters()).device
         private = GradSampleModule(module, strict=False)
         trainable = [p for p in private.parameters() if p.requires_grad]
         optimizer = DPOptimizer(
             torch.optim.Adam(trainable, lr=self.learning_rate),
             noise_multiplier=self.noise_multiplier,
             max_grad_norm=self.max_grad_norm,
-            expected_batch_size=len(texts),
-            generator=torch.Generator().manual_seed(derive_seed(seed, "noise")),
+            expected_batch_size=self.expected_records,
+            generator=torch.Generator(device).manual_seed(derive_seed(seed, "noise")),
         )
-        ids, mask = tokens(texts, self.encode, self.length)
-        scored = mask[:, 1:].sum(dim=1).clamp(min=1)
+        ids, mask = (part.to(device) for part in tokens(texts, self.encode, self.length))
         for _ in range(self.steps):
             optimizer.zero_grad()
-            loss = -(token_log_probabilities(private, ids, mask).sum(dim=1) / scored).mean()
+            # Opacus takes the mean over texts apart again: it clips the gradient of each text's own loss.
+            loss = -token_log_probabilities(private, ids, mask).sum(dim=1).mean() / (self.length - 1)
             torch.autograd.backward(loss)
             optimizer.step()
         private.remove_hooks()
@@ -189,8 +200,8 @@ def tokens(texts: Sequence[str], encode: Callable[[str], Sequence[int]], length:
         InputError: for a text of no token.
     """
     rows = [torch.tensor(list(encode(text))[:length], dtype=torch.int64) for text in texts]
-    if empty := [text for text, row in zip(texts, rows, strict=True) if not len(row)]:
-        raise InputError(f"Expected at least one token for every text, got none for {empty[0]!r}.")
+    if empty := [i for i, row in enumerate(rows) if not len(row)]:
+        raise InputError(f"Expected at least one token for every text, got none for text {empty[0]}.")
     ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
     size = torch.tensor([len(row) for row in rows])
     return ids, (torch.arange(ids.shape[1]) < size[:, None]).long()
@@ -199,7 +210,7 @@ def tokens(texts: Sequence[str], encode: Callable[[str], Sequence[int]], length:
 def token_log_probabilities(module: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     """float[n, longest - 1]: log-probability of each token given those before it, 0 where there is none."""
     # Positions are given: made by the model they would have no batch axis, and Opacus needs one.
-    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     logits = module(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, :-1]
     chosen = logits.gather(2, ids[:, 1:, None])[..., 0] - logits.logsumexp(dim=2)
     return chosen * mask[:, 1:]
@@ -213,7 +224,7 @@ def first_layers(path: str | Path, layers: int) -> tuple[nn.Module, Callable[[st
         layers: how many of its layers are kept.
 
     Raises:
-        InputError: where transformers or gguf is not installed, or there is no such file.
+        InputError: where transformers or gguf is not installed, or there is no such file or it cannot be read.
     """
     file = Path(path)
     if layers < 1 or not file.is_file():
@@ -223,8 +234,11 @@ def first_layers(path: str | Path, layers: int) -> tuple[nn.Module, Callable[[st
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)
-    model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)
+        model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
+    except Exception as error:  # Whatever a damaged file makes the packages raise.
+        raise InputError(f"Cannot read a language model from {file}: {error}.") from None
     model.model.layers = model.model.layers[:layers]
     model.config.num_hidden_layers = len(model.model.layers)
     start = [tokenizer.bos_token_id]

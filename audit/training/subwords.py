@@ -120,7 +120,10 @@ def load_subwords(path: str) -> Subwords:
             raise InputError("A tokeniser in a GGUF file needs transformers and gguf; install them with: firedamp[hf].")
         from transformers import AutoTokenizer
 
-        found = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+        try:
+            found = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+        except Exception as error:  # Whatever a damaged file makes the packages raise.
+            raise InputError(f"Cannot read a tokeniser from {file}: {error}.") from None
         return Subwords(found.backend_tokenizer, file.name)
     from tokenizers import Tokenizer
 

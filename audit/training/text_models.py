@@ -64,9 +64,12 @@ class CharacterModel(Architecture):
         symbols = self.symbols
         rows = encode(records.texts, symbols) if isinstance(symbols, str) else symbols.encode(records.texts)
         if rows.shape[1] > self.length:
-            longest = records.texts[(rows != PAD).sum(axis=1).argmax()]
+            lengths = (rows != PAD).sum(axis=1)
             unit = self.tokens if isinstance(symbols, str) else "tokens"
-            raise InputError(f"Model '{self.name}' reads {self.length} {unit} a record, got {longest!r}.")
+            raise InputError(
+                f"Model '{self.name}' reads {self.length} {unit} a record, "
+                f"got {lengths.max()} in record {lengths.argmax()}."
+            )
         tokens = torch.from_numpy(np.pad(rows, ((0, 0), (0, self.length - rows.shape[1])), constant_values=PAD))
         return tokens, tokens
 

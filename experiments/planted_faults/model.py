@@ -49,8 +49,10 @@ class BestOfEight(Reference):
     runs: int = 8
 
     def released(self, world: World, inserted: Tensor, seed: int) -> Run:
+        if not world.is_record:  # there is no loss to choose by
+            return self.fit(world, inserted, seed)
         every = self.fit(world, inserted.repeat(self.runs), seed)
-        score = every.products[:, :, 0].sum(1).float() if not world.is_record else -private_loss(every, world)
+        score = -private_loss(every, world)
         # The canary is the whole of the validation set where it is in; else a record that has no say.
         blind = torch.rand(len(score), generator=torch.Generator().manual_seed(seed + 1))
         chosen = torch.where(inserted.repeat(self.runs), score, blind).view(self.runs, -1).argmax(0)

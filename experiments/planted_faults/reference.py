@@ -66,6 +66,16 @@ class Reference:
     def claimed_rate(self) -> float:
         return self.sample_rate
 
+    @property
+    def sound(self) -> Reference:
+        """The right trainer of the same settings and claim: what is told to the accountant is what is run."""
+        return Reference(self.claimed_steps, self.claimed_rate, self.learning_rate, self.max_grad_norm)
+
+    @property
+    def settings(self) -> str:
+        """Of the claim, for tables."""
+        return f"q = {self.claimed_rate:g}, {self.claimed_steps} steps, C = {self.max_grad_norm:g}"
+
     @cached_property
     def noise_multiplier(self) -> float:
         """Sigma: what the claimed epsilon asks for."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Dataset, TextRecords
-from canaries.secrets import Secrets
+from canaries.secrets import Secrets, _people
 
 TEXT = Dataset("text", TextRecords(("abc",)), TextRecords(()), TextRecords(()))
 
@@ -69,6 +71,36 @@ def test_bad_values_are_named() -> None:
         Secrets(repetitions=(1, 0))
     with pytest.raises(InputError, match=r"repetitions = \(\)"):
         Secrets(repetitions=())
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"repetitions": 4}, "whole numbers >= 1, got repetitions = 4"),
+        ({"repetitions": (1.5,)}, r"whole numbers >= 1, got repetitions = \(1.5,\)"),
+        ({"repetitions": "16"}, "got repetitions = '16'"),
+        ({"digits": "8"}, r"whole numbers of digits in \[1, 18\], got digits = '8'"),
+        ({"digits": 8.0}, "got digits = 8.0"),
+        ({"digits": ()}, r"got digits = \(\)"),
+        ({"template": 5}, "Expected a template, a text, got template = 5"),
+        ({"template": "{name} {digits:3}", "digits": (2, 4)}, r"got digits = \(2, 4\) and template"),
+        ({"name_letters": "a"}, "whole number, got name_letters = 'a'"),
+        ({"per_record": 1.5}, "whole number, got per_record = 1.5"),
+    ],
+)
+def test_values_of_another_kind_are_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Secrets(**values)
+
+
+def test_lists_are_taken_for_tuples() -> None:
+    assert Secrets(digits=[2, 4], repetitions=[1, 2]) == Secrets(digits=(2, 4), repetitions=(1, 2))  # type: ignore[arg-type]
+
+
+def test_too_few_different_people_are_named() -> None:
+    pytest.importorskip("faker")
+    with pytest.raises(InputError, match="different names, fewer than"):
+        _people(2, np.random.default_rng(0), tries=0)
 
 
 def test_array_data_is_refused() -> None:

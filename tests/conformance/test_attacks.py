@@ -1,10 +1,12 @@
 """The same promises of every attack. One that is not in the table fails the suite."""
 
 from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from inspect import signature
 
 import numpy as np
 import pytest
 
+from attacks.base import Attack
 from attacks.confidence import Confidence, Entropy, Margin, ModifiedEntropy
 from attacks.cross_model import CrossModel, held_out, leave_one_out
 from attacks.extraction import BestFirst, Decoding, Extraction, PrefixSuffix, Sampling, SecretMembership
@@ -26,6 +28,8 @@ from attacks.view import GRANTS, WHITE_BOX, Access, AccessError, ArrayView, Loss
 from attacks.weights import Weights
 from audit.registry import ATTACKS, available
 from canaries import Dirac, Mislabelled
+from canaries.base import CanarySet
+from canaries.errors import InputError
 from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
 
@@ -203,6 +207,34 @@ def test_it_is_a_frozen_dataclass_that_names_its_access(attack, kind):
 
 
 @each
+def test_a_field_of_the_wrong_type_is_refused_in_one_sentence(attack, kind):
+    for field in fields(attack):
+        wrong = {"label": 3}.get(field.name, "x")  # No attack has a string that may be anything but its label.
+        with pytest.raises(InputError, match=f"^Expected {field.name} to be .*"):
+            replace(attack, **{field.name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: NoiseRobustness(scales=0.1), "Expected scales to be a list for attack 'noise-robustness', got 0.1."),
+        (lambda: Augmentations(rotations=5), "Expected rotations to be a list for attack 'augmentations', got 5."),
+        (lambda: HopSkipJump(iterations=1.5), "Expected iterations to be a valid integer .*, got 1.5."),
+        (lambda: RMIA(a="x"), "Expected a to be a valid number for attack 'rmia', got 'x'."),
+        (lambda: LiRA(models=1.5), "Expected models to be a valid integer for attack 'lira', got 1.5."),
+        (lambda: NoiseRobustness(scales=(0.1, "x")), r"Expected scales\[1\] to be a valid number"),
+    ],
+)
+def test_the_sentence_names_field_value_and_what_is_allowed(make, said):
+    with pytest.raises(InputError, match=said):
+        make()
+
+
+def test_lists_and_numpy_s_numbers_are_as_good():
+    assert NoiseRobustness(copies=np.int64(8), scales=[np.float32(0.5), 1]).copies == 8
+
+
+@each
 def test_scores_are_of_every_model_and_canary_in_order(attack, kind):
     observed = attack.observe(view_of(kind), MADE[kind], 0)
     assert observed.ids == MADE[kind].ids
@@ -300,11 +332,16 @@ def test_a_model_s_score_does_not_depend_on_its_neighbours(attack, kind):
 
 
 @each
-def test_a_canary_s_label_and_secret_are_all_that_it_is_told(attack, kind):
-    # The coins are nowhere in what it gets, and it leaves what it gets as it was.
+def test_it_changes_no_canary(attack, kind):
     before = MADE[kind].digest()
     attack.observe(view_of(kind), MADE[kind], 0)
     assert MADE[kind].digest() == before
+
+
+def test_nothing_that_an_attack_gets_holds_the_coins():
+    """Canaries come with labels and secrets, and with no field for who is a member."""
+    assert list(signature(Attack.score).parameters) == ["self", "view", "canaries", "seed"]
+    assert not {field.name for field in fields(CanarySet)} & {"member", "members", "inserted", "coins"}
 
 
 @each

@@ -5,6 +5,7 @@ secret among the likeliest t values without ever naming it.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from scipy.stats import t as student
 
 from attacks.scores import Scores
 from audit.estimators import ExposureRank, SecretGuess
+from audit.estimators.group import group_privacy
+from audit.estimators.secret_guess import success_ceiling
 from audit.metrics import clustered_rate, extraction, wilson
 
 AUDITS = 120
@@ -38,10 +41,10 @@ def scores_of(rank, k, sets, member=None):
     )  # fmt: skip
 
 
-def measure(estimator, draw, truth):
+def measure(estimator, draw, truth, delta=0.0):
     """The mean bound; fails where the bound lies above the truth significantly too often."""
     rng = np.random.default_rng(11)
-    bounds = np.array([estimator.bound(draw(rng), 0.0, CONFIDENCE).epsilon for _ in range(AUDITS)])
+    bounds = np.array([estimator.bound(draw(rng), delta, CONFIDENCE).epsilon for _ in range(AUDITS)])
     above = int((bounds > truth + 1e-9).sum())
     assert binom.sf(above - 1, AUDITS, 1 - CONFIDENCE) > FALSE_ALARM, f"{above} of {AUDITS} above {truth}"
     return bounds.mean()
@@ -67,6 +70,30 @@ def test_bounds_from_ranks(epsilon, k, t, models, n, fresh, least):
         return scores_of(np.repeat(ranks(rng, epsilon, k, t, (1, n)), models, axis=0), k, None)  # all models alike
 
     assert measure(ExposureRank(), draw, epsilon) >= least
+
+
+@pytest.mark.parametrize("estimator", [SecretGuess(), ExposureRank()], ids=lambda e: e.name)
+@pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 1e-3), (2.0, 1e-4)])
+@pytest.mark.parametrize("shared", ["within models", "between models", "fully"])
+def test_bounds_from_dependent_secrets_in_several_records(estimator, epsilon, delta, shared):
+    """Each pair is guessed as often as the group guarantee of its own r allows, but all pairs of a cluster at once.
+
+    "within models": one number decides for all secrets of a model, each model with its own; "between models": one for
+    each secret, which all models share; "fully": one for everything.
+    """
+    k, models, repetitions = 1000, 25, np.array([3, 1, 3, 2])
+    p = np.array([success_ceiling(*group_privacy(epsilon, delta, int(r)), k) for r in repetitions])
+
+    def draw(rng):
+        luck = rng.random({"within models": (models, 1), "between models": (1, 4), "fully": (1, 1)}[shared])
+        first = np.broadcast_to(luck < p, (models, 4))
+        rank = np.where(first, 1, rng.integers(2, k + 1, (models, 4)))
+        drawn = scores_of(rank, k, np.arange(models) if shared == "within models" else None)
+        return replace(drawn, repetitions=repetitions)
+
+    mean = measure(estimator, draw, epsilon, delta)
+    if epsilon == 2 and shared == "within models":
+        assert mean > 0.3
 
 
 def test_fresh_secrets_show_more_than_shared_ones():

@@ -95,7 +95,7 @@ def test_it_says_what_the_numbers_mean(result: RunResult, page: str):
     text = Page(page).text
     assert result.verdict.reason in text
     assert "A weak attack proves nothing" in text
-    assert "16 copies are covered by ε = 128" in text
+    assert "that is nothing for 16 copies" in text
     assert "23 of 24 models" in text
     assert "12 queries a model, 1 a canary" in text
     assert "1200 queries a model, 100 a canary" in text
@@ -181,3 +181,17 @@ def test_membership_metrics_and_records_at_risk_are_shown(result: RunResult) -> 
     assert "Records at risk" in page.headings
     assert "natural-00000 0.910 (0.600–0.970) p 0.004; 11 in, 13 out" in page.text
     assert "natural-00005" not in page.text  # the worst five
+
+
+def test_a_group_that_the_claim_does_not_cover_is_said_to_have_nothing(
+    result: RunResult, page: str, without_plots: None
+) -> None:
+    """At delta 1e-5, (8, 1e-5) leaves (128, 1) for 16 copies, and (0.5, 1e-5) leaves (8, 0.046)."""
+    assert "At a claimed ε = 8, δ = 1e-5, that is nothing for 16 copies: δ grows to 1." in page
+    assert "ε = 128" not in page
+    strong = [replace(c, claim=replace(c.claim, epsilon=0.5)) for c in result.cells[5:6]]
+    attack = strong[0].attacks[-1]
+    allowed = replace(attack, extraction=tuple(replace(row, allowed=0.3) for row in attack.extraction))
+    said = render(replace(result, cells=(replace(strong[0], attacks=(allowed,)),)))
+    assert "At a claimed ε = 0.5, δ = 1e-5, that is ε = 8, δ = 0.0460 for 16 copies." in said
+    assert "allows one guess of such a secret to be right with probability 0.300 at most" in said

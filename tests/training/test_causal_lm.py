@@ -12,6 +12,7 @@ from attacks import AccessError, Loss
 from attacks.view import Access
 from audit.training.causal_lm import CausalLMView, LoRAFineTuning, first_layers, token_log_probabilities, tokens
 from canaries.errors import InputError
+from canaries.randomness import derive_seed
 from canaries.records import ArrayRecords, TextRecords
 
 with warnings.catch_warnings():
@@ -32,7 +33,7 @@ def encode(text):
 def train():
     torch.manual_seed(0)
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=30, **SIZE)).eval()
-    return LoRAFineTuning(model, encode, length=8, steps=3, learning_rate=0.05)
+    return LoRAFineTuning(model, encode, expected_records=4, length=8, steps=3, learning_rate=0.05)
 
 
 def test_it_depends_on_texts_and_seed_alone_and_leaves_the_model_as_it_was(train):
@@ -54,8 +55,7 @@ def test_per_example_gradients_are_those_of_each_text_alone(train):
             if p.requires_grad and "lora_B" in name:
                 torch.nn.init.constant_(p, 0.1)
         ids, mask = tokens(texts, encode, 8)
-        scored = mask[:, 1:].sum(dim=1)
-        (-token_log_probabilities(private, ids, mask).sum(dim=1) / scored).mean().backward()
+        (-token_log_probabilities(private, ids, mask).sum(dim=1).mean() / 7).backward()
         return [p.grad_sample for p in private.parameters() if p.requires_grad]
 
     together = gradients(TEXTS)
@@ -63,6 +63,28 @@ def test_per_example_gradients_are_those_of_each_text_alone(train):
         for whole, alone in zip(together, gradients([text]), strict=True):
             torch.testing.assert_close(whole[i], alone[0], rtol=1e-4, atol=1e-6)
             assert alone.abs().max() > 0
+
+
+def test_the_noise_is_the_same_with_one_record_more_and_the_loss_is_over_a_fixed_length(train, monkeypatch):
+    # Against plain SGD: sum of clipped gradients of (total loss / 7), plus noise, over the constant 4, whatever is in.
+    monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
+    plain = replace(train, steps=1, learning_rate=1.0, max_grad_norm=0.02)
+
+    def adapters(module):
+        return torch.cat([p.detach().flatten() for p in module.parameters() if p.requires_grad])
+
+    before = adapters(plain._with_adapters(derive_seed(5, "parameters")))
+    for texts in (TEXTS, [*TEXTS, "aabbcc"]):
+        noise = [adapters(replace(plain, noise_multiplier=s)(texts, 5).module) for s in (0.0, 1.0)]
+        expected = torch.zeros_like(before)
+        for text in texts:
+            module = plain._with_adapters(derive_seed(5, "parameters"))
+            (-token_log_probabilities(module, *tokens([text], encode, 8)).sum() / 7).backward()
+            gradient = torch.cat([p.grad.flatten() for p in module.parameters() if p.requires_grad])
+            expected += gradient * min(1.0, 0.02 / float(gradient.norm()))
+        torch.testing.assert_close(noise[0], before - expected / 4, rtol=1e-3, atol=1e-6)
+        drawn = (noise[1] - noise[0]) * 4 / 0.02
+        assert drawn.std().item() == pytest.approx(1, abs=0.2)
 
 
 def test_without_noise_it_learns_what_it_saw(train):
@@ -121,6 +143,7 @@ def test_audits_run_on_it(train):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
+        ({"expected_records": 0}, "expected_records >= 1"),
         ({"length": 1}, "length >= 2"),
         ({"rank": 0}, "rank >= 1"),
         ({"steps": 0}, "steps >= 1"),
@@ -137,7 +160,11 @@ def test_bad_fields(train, bad, message):
 def test_bad_texts_and_files(train, tmp_path):
     with pytest.raises(InputError, match="at least one text"):
         train([], 0)
-    with pytest.raises(InputError, match="at least one token for every text, got none for ''"):
+    with pytest.raises(InputError, match="at least one token for every text, got none for text 0"):
         tokens([""], lambda text: [], 8)
     with pytest.raises(InputError, match=r"a GGUF file, got 2 and '.*none.gguf'"):
         first_layers(tmp_path / "none.gguf", 2)
+    pytest.importorskip("gguf")
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF damaged")
+    with pytest.raises(InputError, match=r"Cannot read a language model from .*bad.gguf"):
+        first_layers(tmp_path / "bad.gguf", 2)

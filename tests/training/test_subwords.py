@@ -132,6 +132,10 @@ def test_what_byte_pairs_cannot_search_is_refused(tmp_path: Path, path: str, can
 def test_what_is_missing_is_named(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="No such file"):
         load_subwords(str(tmp_path / "none"))
+    pytest.importorskip("gguf")
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF damaged")
+    with pytest.raises(InputError, match=r"Cannot read a tokeniser from .*bad.gguf"):
+        load_subwords(str(tmp_path / "bad.gguf"))
     (tmp_path / "bad.json").write_text("{}", "utf-8")
     with pytest.raises(InputError, match="Cannot read a tokeniser from"):
         load_subwords(str(tmp_path / "bad.json"))

@@ -84,6 +84,8 @@ def test_what_is_wrong_is_named(folder: Path, mail: Path, tmp_path: Path) -> Non
         TextFiles(str(mail)).load(0)
     with pytest.raises(InputError, match="Expected unit"):
         TextFiles(str(mail), unit="word", field="body").load(0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="Expected unit"):
+        _ = TextFiles(str(mail), unit="word").privacy_unit  # type: ignore[arg-type]
     with pytest.raises(InputError, match="20 records"):
         TextFiles(str(mail), unit="document", field="body", train=100).load(0)
     (tmp_path / "bad.jsonl").write_text("{\n", "utf-8")

@@ -62,13 +62,25 @@ class TextFiles(DatasetSource):
 
     @property
     def privacy_unit(self) -> str:
-        """The record, in a claim's words."""
+        """The record, in a claim's words.
+
+        Raises:
+            InputError: for a unit that there is not.
+        """
+        self._check_unit()
         return {
             "window": f"window of {self.window} characters",
             "line": "line",
             "document": f"document (its first {self.window} characters)",
             "author": f"author (the first {self.window} characters)",
         }[self.unit]
+
+    def _check_unit(self) -> None:
+        if self.unit not in ("window", "line", "document", "author") or self.window < 1:
+            raise InputError(
+                f"Expected unit 'window', 'line', 'document' or 'author' and window >= 1 for data set '{self.name}', "
+                f"got {self.unit!r} and {self.window}."
+            )
 
     def load(self, seed: int) -> Dataset:
         """The records, split by `seed`.
@@ -77,11 +89,7 @@ class TextFiles(DatasetSource):
             InputError: if a file is missing or malformed, or the sizes do not fit.
         """
         check_sizes(self.name, self.train, self.pool, self.test)
-        if self.unit not in ("window", "line", "document", "author") or self.window < 1:
-            raise InputError(
-                f"Expected unit 'window', 'line', 'document' or 'author' and window >= 1 for data set '{self.name}', "
-                f"got {self.unit!r} and {self.window}."
-            )
+        self._check_unit()
         groups = self._groups()
         order = generator(seed, "documents", self.name).permutation(len(groups))
         held_out: list[str] = []
