@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
@@ -22,7 +21,7 @@ def check_fields(plugin: Any) -> None:
     Raises:
         InputError: one sentence that names the field, its value and what is allowed.
     """
-    cls: Hashable = type(plugin)
+    cls: type = type(plugin)
     for name, adapter in _adapters(cls).items():
         value = getattr(plugin, name)
         try:
