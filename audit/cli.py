@@ -213,6 +213,10 @@ def bound(
     return 0 if found.verdict is None else exit_codes.BY_OUTCOME[found.verdict.outcome]
 
 
+UNWRAPPED = 200
+"""Columns of a table that goes into a file or a pipe."""
+
+
 @app.command()
 def plan(
     epsilon: Annotated[float, typer.Option("--epsilon", help="The claim.")],
@@ -229,7 +233,10 @@ def plan(
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Records that hold a secret.")] = 1,
     shared: Annotated[bool, typer.Option("--shared", help="All models hold the same secrets.")] = False,
     share: Annotated[list[float] | None, typer.Option("--share", help="Of the claim, to be shown.")] = None,
-    confidence: Annotated[float, typer.Option("--confidence", help="Of each bound by itself.")] = 0.95,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of all bounds of the run together.")] = 0.95,
+    bounds: Annotated[
+        int, typer.Option("--bounds", min=1, help="Bounds and tests of claims in the run, which share the error.")
+    ] = 1,
     estimator: Annotated[list[str] | None, typer.Option("--estimator", help="By default all that fit.")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="A run directory to take the training speed from.")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds-per-model", min=0, help="The training speed.")] = None,
@@ -239,6 +246,7 @@ def plan(
 
     For secrets: --models M --secrets N --bits B, for reconstruction --models M --secrets N --prior K.
     """
+    from audit.combine import simultaneous_confidence
     from audit.power import SHARES, plan_power, plan_secrets, run_directory_seconds
     from audit.report.power import power_table
 
@@ -248,6 +256,7 @@ def plan(
         raise InputError("--bits, --prior, --repetitions and --shared go with --secrets.")
     if secrets is not None and models is None:
         raise InputError("--secrets goes with --models.")
+    confidence = simultaneous_confidence(confidence, bounds)
     speed = run_directory_seconds(run, seconds)
     shares, names = tuple(share or SHARES), tuple(estimator) if estimator else None
     each = ""
@@ -275,7 +284,8 @@ def plan(
     if as_json:
         _print_json([asdict(power) for power in found])
     else:
-        Console().print(
+        console = Console()
+        Console(width=console.width if console.is_terminal else UNWRAPPED).print(
             power_table(found, epsilon, "canaries" if models is None else "models", models or canaries or 0, each)
         )
     return 0

@@ -114,12 +114,18 @@ def load_policy(path: Path) -> Policy:
     """A policy from a TOML file: its table [tool.firedamp.gate] or [gate] where there is one, else the whole file.
 
     Raises:
-        InputError: for a file that cannot be read, or a key or value that is not allowed.
+        InputError: for a file that cannot be read or holds no policy, or a key or value that is not allowed.
     """
-    table = _toml(path)
-    table = _project_table(table) or table.get("gate", table)
+    whole = _toml(path)
+    table = _project_table(whole, path)
+    if table is None:
+        table = whole.get("gate", {} if "tool" in whole else whole)
     if not isinstance(table, dict):
         raise InputError(f"{path}: Key 'gate': expected a table, got {table!r}.")
+    if not table:
+        raise InputError(
+            f"{path}: Expected a policy, got none; allowed keys: {', '.join(sorted(Policy.model_fields))}."
+        )
     for key in table:
         if key not in Policy.model_fields:
             raise InputError(f"{path}: {registry.unknown_key(key, set(Policy.model_fields), 'the policy')}")
@@ -142,7 +148,7 @@ def choose_policy(given: Path | None, own: Policy, project: Path = Path("pyproje
     """
     if given is not None:
         return load_policy(given), str(given)
-    if not (project.is_file() and _project_table(_toml(project))):
+    if not (project.is_file() and _project_table(_toml(project), project)):
         return own, "the experiment"
     mine = {key: getattr(own, key) for key in sorted(own.model_fields_set)}
     merged = load_policy(project).model_copy(update=mine)
@@ -156,10 +162,18 @@ def _toml(path: Path) -> dict[str, Any]:
         raise InputError(f"Cannot read the policy '{path}': {error}.") from None
 
 
-def _project_table(table: dict[str, Any]) -> Any:
-    for key in ("tool", "firedamp", "gate"):
-        table = table.get(key, {}) if isinstance(table, dict) else {}
-    return table
+def _project_table(table: dict[str, Any], path: Path) -> Any:
+    """[tool.firedamp.gate], or None; what else stands in [tool.firedamp] is misspelt."""
+    tool = table.get("tool")
+    mine = tool.get("firedamp") if isinstance(tool, dict) else None
+    if mine is None:
+        return None
+    if not isinstance(mine, dict):
+        raise InputError(f"{path}: Key 'tool.firedamp': expected a table, got {mine!r}.")
+    for key in mine:
+        if key != "gate":
+            raise InputError(f"{path}: {registry.unknown_key(key, {'gate'}, '[tool.firedamp]')}")
+    return mine.get("gate")
 
 
 def _where(audit: str, epsilon: float) -> str:

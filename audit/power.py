@@ -261,7 +261,7 @@ def _check(epsilon: float, delta: float, count: int, confidence: float, shares: 
         raise InputError(f"Expected delta in [0, 1), got {delta}.")
     if not 2 <= count <= MOST:
         raise InputError(f"Expected 2 to {MOST} models or canaries, got {count}.")
-    if not 0.5 <= confidence <= 0.9999:
-        raise InputError(f"Expected confidence in [0.5, 0.9999], got {confidence}.")
+    if not 0.5 <= confidence < 1:
+        raise InputError(f"Expected confidence in [0.5, 1), got {confidence}.")
     if not all(0 < share <= 1 for share in shares):
         raise InputError(f"Expected shares of the claim in (0, 1], got {list(shares)}.")

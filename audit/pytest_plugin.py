@@ -7,7 +7,8 @@ privacy_audit(train, (x, y), canaries.Blank(), control=train_without_noise).asse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class PrivacyAudit:
         data: as in `audit.run`.
         canaries: how canaries are made.
         options: every other argument of `audit.run`.
-        held: the claims that were held against it so far.
+        held: the claims that were held against it so far, by audits that ran to their end.
     """
 
     train: TrainFunction
@@ -56,8 +57,8 @@ class PrivacyAudit:
         from audit.results import Outcome
 
         claim = Claim(epsilon, delta)
-        self.held.append(claim)
         found = run(self.train, self.data, self.canaries, claim=claim, **self.options)
+        self.held.append(claim)
         if found.verdict.outcome is not Outcome.NOT_REFUTED:
             pytest.fail(explain(found), pytrace=False)
         return found
@@ -99,6 +100,17 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def _check_options(options: Mapping[str, Any]) -> None:
+    from audit.api import run
+    from audit.registry import unknown_key
+
+    given = {"train", "data", "canaries", "claim"}
+    allowed = set(inspect.signature(run).parameters) - given
+    for name in options:
+        if name not in allowed:
+            pytest.fail(unknown_key(name, allowed, "the options of privacy_audit"), pytrace=False)
+
+
 PASSED = pytest.StashKey[bool]()
 """Whether the test's own code passed."""
 
@@ -128,6 +140,11 @@ def privacy_audit(request: pytest.FixtureRequest) -> Iterator[Callable[..., Priv
     marked: dict[str, Any] = {}
     started: list[PrivacyAudit] = []
     for marker in reversed(list(request.node.iter_markers("privacy_audit"))):
+        if marker.args:
+            pytest.fail(
+                f"The marker privacy_audit takes options by name alone, got {', '.join(map(repr, marker.args))}.",
+                pytrace=False,
+            )
         marked |= marker.kwargs
 
     def start(
@@ -139,6 +156,8 @@ def privacy_audit(request: pytest.FixtureRequest) -> Iterator[Callable[..., Priv
     ) -> PrivacyAudit:
         from attacks.loss import Loss
 
+        __tracebackhide__ = True
+        _check_options(marked | options)
         chosen = {"attacks": [Loss()], "models": 64, "confidence": 0.999} | marked | options
         if attacks is not None:
             chosen["attacks"] = attacks

@@ -188,6 +188,11 @@ def test_a_policy_from_a_file_or_its_table(tmp_path, text):
         ("least_power = 2.0", "Key 'least_power': expected less than or equal to 1, got 2.0"),
         ("gate = 3", "Key 'gate': expected a table, got 3"),
         ("= 3", "Cannot read the policy"),
+        ("", "Expected a policy, got none; allowed keys: baseline,"),
+        ("[tool.firedamp.gate]", "Expected a policy, got none"),
+        ("[tool.ruff]\nline-length = 9", "Expected a policy, got none"),
+        ("[tool.firedamp.gates]\nleast_power = 0.5", r"Unknown key 'gates' in \[tool.firedamp\] \(did you mean 'gate'"),
+        ("[tool]\nfiredamp = 3", "Key 'tool.firedamp': expected a table, got 3"),
     ],
 )
 def test_a_bad_policy_is_one_sentence(tmp_path, text, sentence):
@@ -324,6 +329,9 @@ def test_where_the_policy_comes_from(tmp_path):
     found, source = choose_policy(None, Policy(), project)
     assert (found.max_lower_bound.limit, found.max_lower_bound.severity, source) == (2.0, "warning", str(project))
     assert choose_policy(None, Policy(), tmp_path / "none.toml") == (Policy(), "the experiment")
+    project.write_text("[tool.firedamp.gates]\nmax_lower_bound = 2\n")
+    with pytest.raises(InputError, match="Unknown key 'gates'"):
+        choose_policy(None, Policy(), project)
     project.write_text("[project]\nname = 'x'\n")
     assert choose_policy(None, Policy(), project) == (Policy(), "the experiment")
 

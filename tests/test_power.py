@@ -167,7 +167,7 @@ def test_speed_from_a_run(tmp_path):
         ({"epsilon": np.inf}, "finite epsilon > 0, got inf"),
         ({"delta": 1.0}, r"delta in \[0, 1\), got 1.0"),
         ({"count": 1}, "2 to 131072 models or canaries, got 1"),
-        ({"confidence": 0.4}, r"confidence in \[0.5, 0.9999\], got 0.4"),
+        ({"confidence": 0.4}, r"confidence in \[0.5, 1\), got 0.4"),
         ({"shares": (0.0,)}, r"shares of the claim in \(0, 1\], got \[0.0\]"),
         ({"names": ("one-run",)}, "Estimator 'one-run' cannot be used here"),
     ],
@@ -206,3 +206,29 @@ def test_the_command(capsys):
     assert stop.value.code == 0
     found = json.loads(capsys.readouterr().out)
     assert {power["estimator"] for power in found} == {"secret-guess", "exposure-rank"}
+
+
+def planned(capsys, *options):
+    from audit import cli
+
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["plan", "--epsilon", "8", "--delta", "1e-5", "--models", "400", *options])
+    return stop.value.code, capsys.readouterr().out
+
+
+def test_bounds_of_a_run_share_the_error(capsys):
+    def ceiling(*more):
+        code, out = planned(capsys, "--estimator", "clopper-pearson", "--json", *more)
+        assert code == 0
+        return json.loads(out)[0]["ceiling"]
+
+    together = ceiling("--confidence", "0.999", "--bounds", "50")
+    assert together == pytest.approx(ceiling("--confidence", "0.99998"), rel=1e-9)
+    assert together < ceiling("--confidence", "0.999")
+    assert planned(capsys, "--confidence", "1")[0] == 2
+
+
+def test_a_table_in_a_pipe_breaks_no_name(capsys):
+    code, out = planned(capsys, *(option for share in range(1, 9) for option in ("--share", f"0.0{share}")))
+    assert code == 0
+    assert "calibrated-epsilon-delta" in out

@@ -128,6 +128,44 @@ def test_an_audit_without_an_assertion_is_no_pass(pytester):
     found.stdout.fnmatch_lines(["*A privacy audit was asked for and nothing asserted of it*"])
 
 
+MISTAKEN = """
+import numpy as np
+import pytest
+import canaries
+
+DATA = np.zeros((4, 2)), np.zeros(4)
+
+
+def test_misspelt(privacy_audit):
+    privacy_audit(None, DATA, canaries.UniformNoise(), model=4)
+
+
+@pytest.mark.privacy_audit(64)
+def test_by_position(privacy_audit):
+    pass
+
+
+def test_swallowed(privacy_audit):
+    audit = privacy_audit(lambda x, y, seed: None, DATA, canaries.UniformNoise())
+    with pytest.raises(Exception, match="more than 96 records"):
+        audit.assert_at_most(epsilon=4, delta=1e-8)
+"""
+
+
+def test_mistaken_options_are_told_and_an_audit_that_did_not_run_is_no_pass(pytester):
+    pytester.makepyfile(MISTAKEN)
+    found = pytester.runpytest("--strict-markers", *PLUGIN)
+    found.assert_outcomes(passed=1, failed=1, errors=2)
+    found.stdout.fnmatch_lines(
+        [
+            "*marker privacy_audit takes options by name alone, got 64.*",
+            "*nothing asserted of it*",
+            "*Unknown key 'model' in the options of privacy_audit (did you mean 'models'?)*",
+        ]
+    )
+    assert "Traceback" not in found.stdout.str()
+
+
 def test_it_is_an_entry_point():
     table = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     assert table["project"]["entry-points"]["pytest11"] == {"firedamp": "audit.pytest_plugin"}
