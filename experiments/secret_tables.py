@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from audit.programs import run_program
+
 PAGE = Path(__file__).parent.parent / "docs" / "secrets.md"
 PIPELINES = {"rate-2": "rate 2", "rate-half": "rate 0.5", "mail": "", "lengths": ""}
 TABLE = re.compile(r"(?<=<!-- table: )(\w+) (\d+)( -->\n)(?:\|.*\n)*")
@@ -88,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)
