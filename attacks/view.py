@@ -319,6 +319,12 @@ class LossView(View):
 PAD = 0
 """The token in front of every text, and behind the shorter ones."""
 
+BLOCK = 1 << 19
+"""Log-probabilities that one query may return: 4 MB. Speed and memory only."""
+
+NextTokenOf = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None], NDArray[np.floating]]
+"""See `TextView`."""
+
 
 class TextView(View):
     """A view of autoregressive language models. Token t >= 1 is `alphabet[t - 1]`; token 0 is PAD.
@@ -329,8 +335,9 @@ class TextView(View):
         models: how many models answer.
         alphabet: one character per token, PAD excluded; or a tokeniser.
         access: what is granted, at most TOKEN_LOG_PROBABILITIES.
-        next_token_of: (int64[n] models, int64[n, length]) -> float64[n, tokens], one model asked about each prefix.
-            Speed only: without it all models are asked about all prefixes.
+        next_token_of: (int64[n] models, int64[n, length], int64[k] tokens or None for all) -> float64[n, k], one model
+            asked about each prefix, in portions that fit the memory. Speed only: without it all models are asked about
+            all prefixes.
     """
 
     answers: ClassVar[frozenset[Access]] = GRANTS[Access.TOKEN_LOG_PROBABILITIES]
@@ -342,7 +349,7 @@ class TextView(View):
         models: int,
         alphabet: str | Vocabulary,
         access: Access = Access.TOKEN_LOG_PROBABILITIES,
-        next_token_of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]] | None = None,
+        next_token_of: NextTokenOf | None = None,
     ) -> None:
         super().__init__(models, access)
         self._next_token = next_token
@@ -375,15 +382,26 @@ class TextView(View):
         self._require(Access.TOKEN_LOG_PROBABILITIES, len(prefixes))
         return np.asarray(self._next_token(prefixes), dtype=np.float64)
 
-    def next_token_of(self, models: NDArray[np.int64], prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """float64[n, tokens]: what model models[i] says of prefixes[i] (int64[n, length]), as above.
+    def next_token_of(
+        self, models: NDArray[np.int64], prefixes: NDArray[np.int64], tokens: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """float64[n, k]: what model models[i] says after prefixes[i] (int64[n, length]) of tokens int64[k], or of all.
 
-        Counts the largest number of prefixes that one model was asked about.
+        Counts the largest number of prefixes that one model was asked about. Needs TOKEN_LOG_PROBABILITIES.
         """
-        if self._next_token_of is None:
-            return self.next_token_log_probabilities(prefixes)[models, np.arange(len(prefixes))]
-        self._require(Access.TOKEN_LOG_PROBABILITIES, int(np.bincount(models, minlength=1).max()))
-        return np.asarray(self._next_token_of(models, prefixes), dtype=np.float64)
+        if self._next_token_of is not None:
+            self._require(Access.TOKEN_LOG_PROBABILITIES, int(np.bincount(models, minlength=1).max()))
+            return np.asarray(self._next_token_of(models, prefixes, tokens), dtype=np.float64)
+        self._require(Access.TOKEN_LOG_PROBABILITIES, len(prefixes))
+        every = len(self.alphabet) + 1
+        chosen = np.arange(every) if tokens is None else tokens
+        answers = np.empty((len(prefixes), len(chosen)))
+        portion = max(1, BLOCK // (self.models * every))
+        for i in range(0, len(prefixes), portion):
+            mine = models[i : i + portion]
+            answer = np.asarray(self._next_token(prefixes[i : i + portion]))
+            answers[i : i + portion] = answer[mine, np.arange(len(mine))][:, chosen]
+        return answers
 
     def token_log_probabilities(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64[models, n, length], zero at PAD. Needs TOKEN_LOG_PROBABILITIES."""

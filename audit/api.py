@@ -98,7 +98,8 @@ def run(
 
     Args:
         train: train(x, y, seed) -> predict, where predict(x) gives float[n, classes] probabilities, classes in sorted
-            order; for texts train(texts, seed) -> score, where score(texts) gives float[n] losses in nats.
+            order; for texts train(texts, seed) -> score, where score(texts) gives float[n] losses in nats; or, for
+            attacks that ask for the probabilities of tokens, train(texts, seed) -> a `TextView` of the one model.
         data: (x, y), x of shape [n, features...]; or a sequence of texts; or a `Dataset`, split already. The first two
             are split at random into what every model trains on, what canaries are made of, and what utility is
             measured on.
@@ -306,7 +307,8 @@ def _cell(
         scores[kind] = attack, Scores.join(together, canaries, inclusion)
         queries[attack.title] = float(seen[0].queries)
     if estimators is None:
-        estimators = default_estimators(next(iter(scores.values()))[1], claim.delta, confidence)
+        fitting = [default_estimators(seen, claim.delta, confidence) for _, seen in scores.values()]
+        estimators = tuple(dict.fromkeys(estimator for several in fitting for estimator in several))
     return CellScores(
         audit=name,
         claim=claim,

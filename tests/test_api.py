@@ -184,7 +184,7 @@ def test_a_data_set_that_is_split_already():
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        (lambda x, y, seed: None, "must return what the adversary may query, a function; got None"),
+        (lambda x, y, seed: None, "may query: a function or, .* a TextView of one model; got None"),
         (lambda x, y, seed: lambda a: np.zeros(len(a)), r"class probabilities of shape \[1, 36, classes\]|got \(1, "),
         (lambda x, y, seed: lambda a: np.ones((len(a), 3)), "sum to 1"),
         (lambda x, y, seed: lambda a: np.full((len(a), 3), np.nan), "sum to 1"),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.extraction.task import Task, ask, record_score, tasks
+from attacks.extraction.task import Task, record_score, tasks
 from attacks.view import Access, TextView, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -88,7 +88,7 @@ class BestFirst(Attack):
                 pairs = np.array([i for i, _ in level])
                 paths = np.array([path for _, (_, path, _) in level], dtype=np.int64).reshape(len(level), depth)
                 text = np.concatenate([task.prefix[secrets[pairs]], paths], axis=1)
-                answer = ask(view, models[pairs], text, task.symbols)
+                answer = view.next_token_of(models[pairs], text, task.symbols)
                 for (i, (cost, path, state)), log_p in zip(level, answer.tolist(), strict=True):
                     searches[i].push(
                         (cost - p, (*path, int(token)), int(after))

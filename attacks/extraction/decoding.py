@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.extraction.task import BLOCK, Task, record_score, tasks
-from attacks.view import PAD, Access, TextView, View
+from attacks.extraction.task import Task, record_score, tasks
+from attacks.view import BLOCK, PAD, Access, TextView, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
 
@@ -77,7 +77,7 @@ def beam_search(view: TextView, task: Task, beams: int) -> NDArray[np.int64]:
             kept = path.shape[1]
             prefix = np.repeat(task.prefix[secrets[chosen]], kept, axis=0)
             text = np.concatenate([prefix, path.reshape(len(prefix), -1)], axis=1)
-            answer = view.next_token_of(np.repeat(models[chosen], kept), text)[:, 1:]
+            answer = view.next_token_of(np.repeat(models[chosen], kept), text, tokens)
             below = (so_far[:, :, None] + answer.reshape(len(chosen), kept, -1)).reshape(len(chosen), -1)
             best = np.argsort(-below, axis=1, kind="stable")[:, :beams]
             row = np.arange(len(chosen))[:, None]

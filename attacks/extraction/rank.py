@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.extraction.task import BLOCK, TIE, Task, ask
-from attacks.view import TextView
+from attacks.extraction.task import TIE, Task
+from attacks.view import BLOCK, TextView
 from canaries.randomness import generator
 
 TEMPERATURES = (1.0, 2.0, 4.0, np.inf)
@@ -84,7 +84,7 @@ def count_rivals(view: TextView, task: Task, truth: NDArray[np.float64], width: 
             stack += [level.take(level.pair < middle), level.take(level.pair >= middle)]
             continue
         text = np.concatenate([task.prefix[secrets[level.pair]], level.path], axis=1)
-        below = level.so_far[:, None] + ask(view, models[level.pair], text, task.symbols)
+        below = level.so_far[:, None] + view.next_token_of(models[level.pair], text, task.symbols)
         after = task.after[level.state][:, task.symbols]
         true_token = task.value[secrets[level.pair], min(level.path.shape[1], task.value.shape[1] - 1)]
         own = level.own[:, None] & (task.symbols == true_token[:, None]) & (level.path.shape[1] < task.value.shape[1])
@@ -173,7 +173,7 @@ def _sampled(
     rows = np.arange(len(pair))
     for level in range(uniforms.shape[1]):
         text = np.concatenate([task.prefix[secrets[pair[rows]]], path[rows]], axis=1)
-        answer = ask(view, models[pair[rows]], text, task.symbols)
+        answer = view.next_token_of(models[pair[rows]], text, task.symbols)
         after = task.after[state[rows]][:, task.symbols]
         drawn_from = np.stack([_tempered(answer, after >= 0, t) for t in TEMPERATURES])
         cumulative = np.cumsum(drawn_from[mixture[rows], np.arange(len(rows))], axis=1)

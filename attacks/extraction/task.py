@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import refuse_without_secrets
-from attacks.view import PAD, TextView, View
+from attacks.view import PAD, LossView, TextView, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.spaces import Space, transitions
 
 TIE = 1e-5
 """Log-probabilities this close, in nats, are ties: more than float32 rounding, less than any real difference."""
-
-BLOCK = 1 << 19
-"""Log-probabilities that one query may return: 4 MB. Speed and memory only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +98,11 @@ def language(view: View, attack: str) -> TextView:
     Raises:
         InputError: if it is not.
     """
+    if isinstance(view, LossView):
+        raise InputError(
+            f"Attack '{attack}' asks for the probabilities of tokens, and these models answer losses alone; have the "
+            "training function return a TextView."
+        )
     if not isinstance(view, TextView):
         raise InputError(f"Attack '{attack}' needs a view of language models, got {type(view).__name__}.")
     return view
@@ -116,17 +118,6 @@ def record_score(view: View, canaries: CanarySet) -> NDArray[np.float64]:
     record = -view.loss(canaries.records)
     low, middle = np.percentile(record, [16, 50], axis=1, keepdims=True)
     return (record - middle) / np.where(middle - low > 1e-9, middle - low, 1.0)
-
-
-def ask(
-    view: TextView, models: NDArray[np.int64], prefixes: NDArray[np.int64], symbols: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """float64[n, k]: log-probability of each symbol, by model models[i] after prefixes[i]; in portions."""
-    answers = np.empty((len(prefixes), len(symbols)))
-    size = max(1, BLOCK // (len(view.alphabet) + 1))
-    for i in range(0, len(prefixes), size):
-        answers[i : i + size] = view.next_token_of(models[i : i + size], prefixes[i : i + size])[:, symbols]
-    return answers
 
 
 def _task(view: TextView, canaries: CanarySet, columns: NDArray[np.int64]) -> Task:

@@ -5,58 +5,83 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from attacks.view import Access, View
+from attacks.view import PAD, TextView, encode
+from attacks.vocabulary import Vocabulary
 from audit.mechanism import DPSGD
+from audit.training.language import RecordLoss, language_view
 from audit.training.models import DRAWING
+from audit.training.subwords import Subwords, load_subwords
 from canaries.errors import InputError
 from canaries.randomness import derive_seed
-from canaries.records import Records, TextRecords
-
-BATCH = 8
-"""Texts that are scored at once: speed and memory only."""
 
 
-@dataclass(frozen=True, eq=False)
-class TunedModel:
-    """A fine-tuned model, as `audit.run` asks it: texts -> float64[n] losses in nats.
+class CausalLM(nn.Module):
+    """A causal language model of transformers as a `LanguageModel`: token t >= 1 is its id t - 1, PAD is never said.
 
-    Attributes:
-        module: the model.
-        encode: text -> token ids, the first of which is given and never scored (a beginning-of-text token).
-        length: longer texts are cut to so many tokens.
+    Args:
+        model: answers logits to `input_ids`, and keeps the keys and values of what it has read as a `DynamicCache`.
+        tokens: size of the vocabulary, PAD excluded; logits beyond it are left out.
+        start: the id that stands in front of every text and is never scored (a beginning-of-text token).
     """
 
-    module: nn.Module
-    encode: Callable[[str], Sequence[int]]
-    length: int
+    def __init__(self, model: nn.Module, tokens: int, start: int) -> None:
+        super().__init__()
+        self.model = model
+        self.tokens = tokens
+        self.start = start
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Minus the log-probability of each text, float64[n], in nats."""
-        return -self.token_log_probabilities(texts).sum(axis=1)
+    def forward(self, tokens: Tensor) -> Tensor:
+        """int64[n, length] -> logits float[n, length, tokens] of each token, given those before it."""
+        return self._said(self._read(self._ids(tokens[:, :-1]), use_cache=False).logits)
 
-    def token_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """float64[n, length - 1]: of each token given those before it, from the second on; 0 behind shorter texts."""
-        found = np.zeros((len(texts), self.length - 1))
-        device = next(self.module.parameters()).device
-        with torch.no_grad():
-            for start in range(0, len(texts), BATCH):
-                part = texts[start : start + BATCH]
-                ids, mask = (each.to(device) for each in tokens(part, self.encode, self.length))
-                scored = token_log_probabilities(self.module, ids, mask)
-                found[start : start + len(part), : scored.shape[1]] = scored.double().cpu().numpy()
-        return found
+    def following(self, prefixes: Tensor) -> Tensor:
+        """int64[n, length], no PAD -> logits float[n, tokens] of what comes after each prefix.
+
+        Prefixes that begin alike are read together as far as that saves work, which is most of it where an attack walks
+        the values of one secret.
+        """
+        ids = self._ids(prefixes)
+        shared, cache = _shared(ids), None
+        if shared:
+            heads, row = torch.unique(ids[:, :shared], dim=0, return_inverse=True)
+            cache = self._read(heads, logits_to_keep=1, use_cache=True).past_key_values
+            cache.batch_select_indices(row)
+        rest = self._read(ids[:, shared:], shared, logits_to_keep=1, use_cache=shared > 0, past_key_values=cache)
+        return self._said(rest.logits)[:, -1]
+
+    def _ids(self, tokens: Tensor) -> Tensor:
+        """int64[n, 1 + length]: the start and the tokens' ids; anything behind a text, for nothing looks there."""
+        return F.pad((tokens - 1).clamp(min=0), (1, 0), value=self.start)
+
+    def _read(self, ids: Tensor, before: int = 0, **options: Any) -> Any:
+        # Positions are given: made by the model they would have no batch axis, and Opacus needs one.
+        positions = torch.arange(before, before + ids.shape[1], device=ids.device).expand_as(ids)
+        return self.model(input_ids=ids, position_ids=positions, **options)
+
+    def _said(self, logits: Tensor) -> Tensor:
+        return F.pad(logits[..., : self.tokens], (1, 0), value=-torch.inf)
+
+
+def _shared(ids: Tensor) -> int:
+    """How many leading tokens of int64[n, length] to read once for each distinct beginning, for the least work."""
+    rows = np.unique(ids.cpu().numpy(), axis=0)
+    n, length = ids.shape
+    first = (rows[1:] != rows[:-1]).argmax(axis=1)
+    leading = np.arange(length)
+    beginnings = 1 + (first[:, None] < leading).sum(axis=0)
+    return int(leading[np.argmin(beginnings * leading + n * (length - leading))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +93,15 @@ class LoRAFineTuning:
     are divided by `expected_records`, and a text's loss by the fixed length: dividing by how many texts there happen to
     be, as is customary, lets the noise's scale tell whether a record is there, which `mechanism` does not cover.
 
-    It trains on the device that the model's parameters are on.
+    It trains on the device that the model's parameters are on, and what it returns is asked there.
 
     Attributes:
         model: a causal language model of transformers (its parameters are frozen).
-        encode: text -> token ids, the first of which is given and never scored.
+        alphabet: one character for each of the model's token ids, or a tokeniser.
+        start: the token id that stands in front of every text and is never scored.
         expected_records: what updates are divided by, a constant that must not depend on which canaries are in: the
             number of texts without any canary, for instance.
-        length: longer texts are cut to so many tokens; a text's loss is divided by length - 1.
+        length: the longest text in tokens, and the divisor of its loss.
         rank: of the adapters; their scale is 2 * rank.
         target_modules: names of the linear layers that get an adapter.
         steps: full-batch updates.
@@ -88,7 +114,8 @@ class LoRAFineTuning:
     """
 
     model: nn.Module
-    encode: Callable[[str], Sequence[int]]
+    alphabet: str | Vocabulary
+    start: int
     expected_records: int
     length: int = 64
     rank: int = 4
@@ -101,9 +128,16 @@ class LoRAFineTuning:
     def __post_init__(self) -> None:
         if self.expected_records < 1:
             raise InputError(f"Expected expected_records >= 1, got {self.expected_records}.")
-        if self.length < 2 or self.rank < 1 or self.steps < 1:
+        if self.length < 1 or self.rank < 1 or self.steps < 1:
             raise InputError(
-                f"Expected length >= 2, rank >= 1 and steps >= 1, got {self.length}, {self.rank} and {self.steps}."
+                f"Expected length >= 1, rank >= 1 and steps >= 1, got {self.length}, {self.rank} and {self.steps}."
+            )
+        known: Any = self.model
+        rows = known.get_input_embeddings().num_embeddings
+        if not 0 <= self.start < rows or len(self.alphabet) > rows:
+            raise InputError(
+                f"Expected a start in [0, {rows}) and at most {rows} tokens, for that is what the model knows, got "
+                f"start = {self.start} and {len(self.alphabet)} tokens."
             )
         if not 0 < self.learning_rate < math.inf or not 0 < self.max_grad_norm < math.inf:
             raise InputError(
@@ -123,15 +157,18 @@ class LoRAFineTuning:
         """What the accountant is told: full-batch Gaussians, composed over the steps."""
         return DPSGD(1.0, self.steps, self.noise_multiplier)
 
-    def __call__(self, texts: Sequence[str], seed: int) -> TunedModel:
+    def __call__(self, texts: Sequence[str], seed: int) -> TextView:
+        """What the adversary may ask of `fit(texts, seed)`."""
+        return language_view([self.fit(texts, seed)], self.alphabet)
+
+    def fit(self, texts: Sequence[str], seed: int) -> CausalLM:
         """Fine-tune on `texts`; the result depends on them, the fields and the seed alone.
 
         Raises:
-            InputError: without texts, or where peft is not installed.
+            InputError: without texts, for one that is too long, or where peft is not installed.
         """
-        if not texts:
-            raise InputError("Expected at least one text to fine-tune on, got none.")
-        module = self._with_adapters(derive_seed(seed, "parameters"))
+        tokens = self._tokens(texts)
+        module = CausalLM(self._with_adapters(derive_seed(seed, "parameters")), len(self.alphabet), self.start)
         device = next(module.parameters()).device
         private = GradSampleModule(module, strict=False)
         trainable = [p for p in private.parameters() if p.requires_grad]
@@ -142,15 +179,26 @@ class LoRAFineTuning:
             expected_batch_size=self.expected_records,
             generator=torch.Generator(device).manual_seed(derive_seed(seed, "noise")),
         )
-        ids, mask = (part.to(device) for part in tokens(texts, self.encode, self.length))
+        tokens, criterion = tokens.to(device), RecordLoss(self.length)
         for _ in range(self.steps):
             optimizer.zero_grad()
             # Opacus takes the mean over texts apart again: it clips the gradient of each text's own loss.
-            loss = -token_log_probabilities(private, ids, mask).sum(dim=1).mean() / (self.length - 1)
-            torch.autograd.backward(loss)
+            torch.autograd.backward(criterion(private(tokens), tokens))
             optimizer.step()
         private.remove_hooks()
-        return TunedModel(module.eval(), self.encode, self.length)
+        return module.eval()
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor:
+        """int64[n, longest], PAD behind shorter texts."""
+        if not texts:
+            raise InputError("Expected at least one text to fine-tune on, got none.")
+        symbols = self.alphabet
+        rows = encode(list(texts), symbols) if isinstance(symbols, str) else symbols.encode(texts)
+        lengths = (rows != PAD).sum(axis=1)
+        if not lengths.min() or lengths.max() > self.length:
+            odd = int(lengths.argmax() if lengths.min() else lengths.argmin())
+            raise InputError(f"Expected texts of 1 to {self.length} tokens, got {lengths[odd]} in text {odd}.")
+        return torch.from_numpy(rows)
 
     def _with_adapters(self, seed: int) -> nn.Module:
         """A copy with fresh adapters; the model's own parameters are shared, not copied."""
@@ -168,56 +216,8 @@ class LoRAFineTuning:
         return module.train()
 
 
-class CausalLMView(View):
-    """A view of fine-tuned language models that answers token log-probabilities of whole texts, and losses.
-
-    Args:
-        tuned: the models, all with one tokeniser and one length.
-        access: what is granted, at most TOKEN_LOG_PROBABILITIES.
-    """
-
-    def __init__(self, tuned: Sequence[TunedModel], access: Access = Access.TOKEN_LOG_PROBABILITIES) -> None:
-        super().__init__(len(tuned), access)
-        self._tuned = tuple(tuned)
-
-    def token_log_probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """float64[models, n, length - 1], 0 behind shorter texts. Needs TOKEN_LOG_PROBABILITIES."""
-        self._require(Access.TOKEN_LOG_PROBABILITIES, len(texts))
-        return np.stack([model.token_log_probabilities(texts) for model in self._tuned])
-
-    def loss(self, records: Records) -> NDArray[np.float64]:
-        """float64[models, n]: minus the log-probability of the whole text, in nats. Needs LOSS."""
-        self._require(Access.LOSS, len(records))
-        if not isinstance(records, TextRecords):
-            raise InputError("A view of language models can only score text records.")
-        return np.stack([model(records.texts) for model in self._tuned])
-
-
-def tokens(texts: Sequence[str], encode: Callable[[str], Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
-    """int64[n, longest] token ids, 0 behind shorter texts, and int64[n, longest], 1 where there is a token.
-
-    Raises:
-        InputError: for a text of no token.
-    """
-    rows = [torch.tensor(list(encode(text))[:length], dtype=torch.int64) for text in texts]
-    if empty := [i for i, row in enumerate(rows) if not len(row)]:
-        raise InputError(f"Expected at least one token for every text, got none for text {empty[0]}.")
-    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    size = torch.tensor([len(row) for row in rows])
-    return ids, (torch.arange(ids.shape[1]) < size[:, None]).long()
-
-
-def token_log_probabilities(module: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
-    """float[n, longest - 1]: log-probability of each token given those before it, 0 where there is none."""
-    # Positions are given: made by the model they would have no batch axis, and Opacus needs one.
-    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    logits = module(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, :-1]
-    chosen = logits.gather(2, ids[:, 1:, None])[..., 0] - logits.logsumexp(dim=2)
-    return chosen * mask[:, 1:]
-
-
-def first_layers(path: str | Path, layers: int) -> tuple[nn.Module, Callable[[str], Sequence[int]]]:
-    """The first layers of a model in a GGUF file, in float32, and its tokeniser: text -> token ids, bos in front.
+def first_layers(path: str | Path, layers: int) -> tuple[nn.Module, Subwords, int]:
+    """The first layers of a model in a GGUF file, in float32, its tokeniser, and the id that texts begin with.
 
     Args:
         path: of the file; nothing is downloaded.
@@ -231,15 +231,14 @@ def first_layers(path: str | Path, layers: int) -> tuple[nn.Module, Callable[[st
         raise InputError(f"Expected layers >= 1 and a GGUF file, got {layers} and '{path}'.")
     if importlib.util.find_spec("gguf") is None or importlib.util.find_spec("transformers") is None:
         raise InputError("Language models need transformers and gguf; install them with: firedamp[hf].")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)
-        model = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(file.parent), gguf_file=file.name, local_files_only=True, dtype=torch.float32
+        )
     except Exception as error:  # Whatever a damaged file makes the packages raise.
         raise InputError(f"Cannot read a language model from {file}: {error}.") from None
     model.model.layers = model.model.layers[:layers]
     model.config.num_hidden_layers = len(model.model.layers)
-    start = [tokenizer.bos_token_id]
-    return model, lambda text: start + tokenizer(text, add_special_tokens=False)["input_ids"]
+    return model, load_subwords(str(file)), int(model.config.bos_token_id)

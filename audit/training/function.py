@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.view import ArrayView, LossView, View
+from attacks.view import ArrayView, LossView, TextView, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.inclusion import training_set
 from canaries.records import ArrayRecords, Dataset, Records, TextRecords
 
-TrainFunction = Callable[..., Callable[[Any], Any]]
+TrainFunction = Callable[..., Callable[[Any], Any] | TextView]
 """train(x, y, seed) -> predict, predict(x) -> float[n, classes]; or train(texts, seed) -> score, score(texts) ->
-float[n] losses in nats."""
+float[n] losses in nats, or -> a `TextView` of the one model."""
 
 
 class FunctionTrainer:
@@ -32,22 +32,22 @@ class FunctionTrainer:
         self._labels = labels
 
     def train(self, dataset: Dataset, canaries: CanarySet, inserted: NDArray[np.bool_], seeds: Sequence[int]) -> View:
-        """One call for each row; a view that grants probabilities (arrays) or losses (texts).
+        """One call for each row; a view that grants probabilities (arrays), losses (texts), or what a `TextView` does.
 
         Raises:
-            InputError: if the function returns something that cannot be called.
+            InputError: if the function returns something that cannot be queried.
         """
         rows = zip(inserted, seeds, strict=True)
         answers = [self._call(training_set(dataset.train, canaries, row), seed) for row, seed in rows]
-        if isinstance(dataset.train, ArrayRecords):
-            return ArrayView(
-                lambda x: np.stack([np.asarray(answer(x)) for answer in answers]),
-                len(answers),
-                query_each=lambda x: np.stack([np.asarray(a(own)) for a, own in zip(answers, x, strict=True)]),
-            )
-        return LossView(lambda records: np.stack([np.asarray(a(_texts(records))) for a in answers]), len(answers))
+        if isinstance(dataset.train, TextRecords):
+            return _together([answer if isinstance(answer, TextView) else _losses(answer) for answer in answers])
+        return ArrayView(
+            lambda x: np.stack([np.asarray(answer(x)) for answer in answers]),
+            len(answers),
+            query_each=lambda x: np.stack([np.asarray(a(own)) for a, own in zip(answers, x, strict=True)]),
+        )
 
-    def _call(self, records: Records, seed: int) -> Callable[[Any], Any]:
+    def _call(self, records: Records, seed: int) -> Any:
         # Frameworks commonly take seeds of 32 bits only.
         small = seed % 2**32
         if isinstance(records, ArrayRecords):
@@ -55,11 +55,44 @@ class FunctionTrainer:
             answer = self._function(records.x, y, small)
         else:
             answer = self._function(_texts(records), small)
+            if isinstance(answer, TextView) and answer.models == 1:
+                return answer
         if not callable(answer):
             raise InputError(
-                f"The training function must return what the adversary may query, a function; got {answer!r}."
+                "The training function must return what the adversary may query: a function or, where it learns from "
+                f"texts, a TextView of one model; got {answer!r}."
             )
         return answer
+
+
+def _losses(answer: Callable[[Any], Any]) -> View:
+    return LossView(lambda records: np.asarray(answer(_texts(records)))[None], 1)
+
+
+def _together(views: Sequence[View]) -> View:
+    """All models in one view: of text, if all of them are."""
+    if len(views) == 1:
+        return views[0]
+    text = [view for view in views if isinstance(view, TextView)]
+    if len(text) < len(views):
+        return LossView(lambda records: np.concatenate([view.loss(records) for view in views]), len(views))
+
+    def next_token_of(
+        models: NDArray[np.int64], prefixes: NDArray[np.int64], tokens: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
+        answers = np.empty((len(prefixes), len(text[0].alphabet) + 1 if tokens is None else len(tokens)))
+        for model in np.unique(models):
+            mine = models == model
+            answers[mine] = text[model].next_token_of(np.zeros(mine.sum(), dtype=np.int64), prefixes[mine], tokens)
+        return answers
+
+    return TextView(
+        lambda prefixes: np.concatenate([view.next_token_log_probabilities(prefixes) for view in text]),
+        lambda tokens: np.concatenate([view.token_log_probabilities(tokens) for view in text]),
+        len(text),
+        text[0].alphabet,
+        next_token_of=next_token_of,
+    )
 
 
 def _texts(records: Records) -> list[str]:

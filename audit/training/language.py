@@ -6,7 +6,7 @@ once, and `following`, what comes after a prefix. `language_view` takes any that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,9 @@ from attacks.view import PAD, TextView
 from attacks.vocabulary import Vocabulary
 from canaries.errors import InputError
 
+LOGITS = 1 << 24
+"""Logits that a model may give at once: 64 MB. Speed and memory only."""
+
 
 class LanguageModel(Protocol):
     """An autoregressive model over tokens; PAD's logit is minus infinity everywhere."""
@@ -29,6 +32,10 @@ class LanguageModel(Protocol):
 
     def following(self, prefixes: Tensor) -> Tensor:
         """int64[n, length] -> float[n, tokens]: logits of what comes after each prefix."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """They say on which device the model is asked."""
         ...
 
 
@@ -110,26 +117,38 @@ def language_view(models: Sequence[LanguageModel], alphabet: str | Vocabulary, c
     """What an adversary may ask of trained language models.
 
     Args:
-        models: one for each model of the view; token t >= 1 is `alphabet[t - 1]`.
+        models: one for each model of the view; token t >= 1 is `alphabet[t - 1]`. Each is asked on the device that its
+            parameters are on.
         alphabet: one character per token, PAD excluded; or a tokeniser.
-        chunk: prefixes, or characters of text, that pass through a model at once. Speed and memory only.
+        chunk: prefixes, or characters of text, that pass through a model at once; fewer where the logits of so many
+            would be more than `LOGITS`. Speed and memory only.
     """
+    at_once = max(1, min(chunk, LOGITS // (len(alphabet) + 1)))
 
     def next_token(prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
         """int64[n, length] -> log-probabilities float64[models, n, tokens]."""
-        return _ask(models, _next_scores, prefixes, chunk, (len(alphabet) + 1,))
+        return _ask(models, _next_scores, prefixes, at_once, (len(alphabet) + 1,))
 
     def score(texts: NDArray[np.int64]) -> NDArray[np.float64]:
         """int64[n, length] -> log-probability of each token, float64[models, n, length]; zero at PAD."""
         length = texts.shape[1]
-        return _ask(models, _text_scores, texts, max(1, chunk // max(1, length)), (length,))
+        return _ask(models, _text_scores, texts, max(1, at_once // max(1, length)), (length,))
 
-    def next_token_of(rows: NDArray[np.int64], prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """int64[n] models, int64[n, length] -> log-probabilities float64[n, tokens]."""
-        answers = np.empty((len(prefixes), len(alphabet) + 1))
+    def next_token_of(
+        rows: NDArray[np.int64], prefixes: NDArray[np.int64], tokens: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
+        """int64[n] models, int64[n, length], int64[k] -> log-probabilities float64[n, k]."""
+        chosen = torch.arange(len(alphabet) + 1) if tokens is None else torch.from_numpy(tokens)
+        answers = np.empty((len(prefixes), len(chosen)))
         for model in np.unique(rows):
             mine = rows == model
-            answers[mine] = _ask(models[model : model + 1], _next_scores, prefixes[mine], chunk, answers.shape[1:])[0]
+            answers[mine] = _ask(
+                models[model : model + 1],
+                lambda module, part: _next_scores(module, part)[:, chosen.to(part.device)],
+                prefixes[mine],
+                at_once,
+                answers.shape[1:],
+            )[0]
         return answers
 
     return TextView(next_token, score, len(models), alphabet, next_token_of=next_token_of)
@@ -157,6 +176,7 @@ def _ask(
     answers = np.empty((len(models), len(rows), *shape))
     with torch.no_grad():
         for answer, model in zip(answers, models, strict=True):
+            device = next(model.parameters()).device
             for i in range(0, len(rows), chunk):
-                answer[i : i + chunk] = question(model, tokens[i : i + chunk]).numpy()
+                answer[i : i + chunk] = question(model, tokens[i : i + chunk].to(device)).cpu().numpy()
     return answers

@@ -46,11 +46,13 @@ class Table:
 
 
 def view_of(*models: Table, each: bool = True) -> TextView:
-    def next_token_of(rows: NDArray[np.int64], prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
+    def next_token_of(
+        rows: NDArray[np.int64], prefixes: NDArray[np.int64], tokens: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
         answers = np.empty((len(prefixes), len(ALPHABET) + 1))
         for m, model in enumerate(models):
             answers[rows == m] = model.next_token(prefixes[rows == m])
-        return answers
+        return answers if tokens is None else answers[:, tokens]
 
     return TextView(
         lambda x: np.stack([m.next_token(x) for m in models]),

@@ -1,9 +1,12 @@
 """A user's function as a trainer: what it is given, and what it must return."""
 
+import string
+
 import numpy as np
 import pytest
 
-from attacks.view import Access, ArrayView, LossView
+from attacks.extraction import Extraction
+from attacks.view import Access, ArrayView, LossView, TextView
 from audit.training.base import Trainer
 from audit.training.function import FunctionTrainer
 from canaries import Mislabelled
@@ -73,8 +76,43 @@ def test_texts_come_as_a_list_and_go_as_losses():
     np.testing.assert_array_equal(view.loss(TEXTS.test), np.full((2, 9), 8.0))
 
 
+def answering(level):
+    """A model of texts that says "b" after anything with probability `level`, and else any of the other letters."""
+    row = np.log([1e-300, *(level if c == "b" else (1 - level) / 25 for c in string.ascii_lowercase)])
+    return TextView(
+        lambda prefixes: np.tile(row, (1, len(prefixes), 1)),
+        lambda tokens: row[tokens][None],
+        1,
+        string.ascii_lowercase,
+    )
+
+
+def test_texts_may_be_answered_by_a_view_of_tokens():
+    levels = iter([0.9, 0.2])
+    view = FunctionTrainer(lambda texts, seed: answering(next(levels))).train(TEXTS, SECRETS, ROWS, [1, 2])
+    assert isinstance(view, TextView)
+    assert (view.models, view.access) == (2, Access.TOKEN_LOG_PROBABILITIES)
+    np.testing.assert_allclose(view.loss(TextRecords(("bb",)))[:, 0], [-2 * np.log(0.9), -2 * np.log(0.2)])
+    b, prefixes = np.array([2]), view.encode(["a", "b", "c"])
+    np.testing.assert_allclose(np.exp(view.next_token_of(np.array([1, 0, 1]), prefixes, b)[:, 0]), [0.2, 0.9, 0.2])
+    np.testing.assert_allclose(np.exp(view.next_token_log_probabilities(prefixes)[:, :, 2]), [[0.9] * 3, [0.2] * 3])
+
+
+def test_losses_are_what_views_of_both_kinds_have():
+    answers = iter([answering(0.9), lambda asked: [1.0] * len(asked)])
+    view = FunctionTrainer(lambda texts, seed: next(answers)).train(TEXTS, SECRETS, ROWS, [1, 2])
+    assert view.access is Access.LOSS
+    np.testing.assert_allclose(view.loss(TextRecords(("b",)))[:, 0], [-np.log(0.9), 1.0])
+
+
+def test_extraction_needs_tokens():
+    view = FunctionTrainer(lambda texts, seed: lambda asked: [1.0] * len(asked)).train(TEXTS, SECRETS, ROWS, [1, 2])
+    with pytest.raises(InputError, match="these models answer losses alone; have the training function return a TextV"):
+        Extraction().score(view, SECRETS, 0)
+
+
 def test_a_function_that_returns_no_function():
-    with pytest.raises(InputError, match="must return what the adversary may query, a function; got 3"):
+    with pytest.raises(InputError, match=r"may query: a function or, .*, a TextView of one model; got 3"):
         FunctionTrainer(lambda x, y, seed: 3).train(DATA, CANARIES, ROWS, [1, 2])
 
 
