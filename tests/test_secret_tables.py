@@ -125,6 +125,9 @@ def test_the_page_quotes_the_file(secrets: pd.DataFrame) -> None:
     assert f"({pairs['rate-2']} at rate 2, {pairs['rate-half']} at rate 0.5)" in page
     assert secrets[secrets.records == 4].top_1.max() == 0
     assert secrets[(secrets.records == 16) & (secrets.epsilon <= 8)].counted.max() <= 0.03
+    assert secrets[(secrets.records == 16) & (secrets.pipeline == "rate-half")].counted.max() <= 0.06
+    proven = [f"{row.exposure_floor:.1f} to {row.exposure_cap:.1f}" for row in (at["rate-2", 8, 16], low)]
+    assert f"from {proven[0]} bits at rate 2, and from {proven[1]} at rate 0.5." in page
     unigram = secrets.groupby("pipeline")[UNIGRAM].first()
     assert f"{unigram['rate-2']:.2f} and {unigram['rate-half']:.2f})" in page
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from audit.plots.against_claim import CEILING, CLAIM, REFUTED, bounds
 from audit.plots.frames import ALLOWED, UNLEARNT, png, svg
-from audit.plots.leaks import CONTROL, ESTIMATED, extraction, secrets
+from audit.plots.leaks import CONTROL, ESTIMATED, PROVEN, extraction, secrets
 from audit.plots.lengths import bits
 from audit.plots.rocs import compare_rocs, roc
 from audit.plots.usefulness import utility
@@ -16,8 +16,8 @@ from audit.results import RunResult
 from audit.themes import LIGHT, Theme
 
 __all__ = [
-    "ALLOWED", "CEILING", "CLAIM", "CONTROL", "ESTIMATED", "REFUTED", "UNLEARNT", "bits", "bounds", "compare_rocs",
-    "extraction", "figures", "png", "roc", "save_plots", "secrets", "svg", "utility",
+    "ALLOWED", "CEILING", "CLAIM", "CONTROL", "ESTIMATED", "PROVEN", "REFUTED", "UNLEARNT", "bits", "bounds",
+    "compare_rocs", "extraction", "figures", "png", "roc", "save_plots", "secrets", "svg", "utility",
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -31,7 +31,8 @@ from audit.themes import LIGHT, Theme, style
 
 CONTROL = "without noise, same learning rate"
 ESTIMATED = "hollow: ranks partly estimated"
-FRAMES = ("best possible", "chance", ALLOWED, CONTROL, ESTIMATED, UNLEARNT)
+PROVEN = "pale: from the proven floor to the proven cap of estimates"
+FRAMES = ("best possible", "chance", ALLOWED, CONTROL, ESTIMATED, PROVEN, UNLEARNT)
 
 
 def extraction(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
@@ -105,6 +106,7 @@ def _extraction_row(
     rate, exposure, auc = axes
     inserted = [count for count in series if count]
     ordered = ordered_colours(inserted, theme)
+    apart = any(_proven(row) for points in series.values() for _, row in points)
     for i, (count, points) in enumerate(series.items()):
         look: dict[str, Any] = {
             "color": ordered.get(count, theme.muted),
@@ -112,15 +114,12 @@ def _extraction_row(
             "ls": "-" if count else (0, (4, 2)),
             "label": f"{count} {'copy' if count == 1 else 'copies'}" if count else "never inserted",
         }
-        plain = {"color": look["color"], "marker": look["marker"]}
         shift = 0.16 * (i - (len(series) - 1) / 2) / max(1, len(series) - 1)
         intervals(rate, axis, [(e, _times(row.rate, 100)) for e, row in points], shift=shift, **look)
-        exposure.plot(*axis.line([(e, row.exposure) for e, row in points]), **look)
-        guessed = [(e, row.exposure) for e, row in points if row.exact < 1 and math.isfinite(row.exposure)]
-        if guessed and count:
-            xs, ys = axis.line(guessed)
-            exposure.plot(xs, ys, ls="", mfc=theme.surface, zorder=3, **(plain | {"label": f"_estimated {count}"}))
-            exposure.plot([], [], ls="", marker="o", color=theme.ink, mfc=theme.surface, label=ESTIMATED)
+        aside = shift if apart else 0.0  # whiskers that would hide each other
+        exposure.plot(*axis.line([(e, row.exposure) for e, row in points], aside), **look)
+        if count:
+            _estimates(exposure, axis, points, aside, look, theme)
         seen = [(e, row.auc) for e, row in points if row.auc is not None and math.isfinite(row.auc)]
         auc.plot(*axis.line(seen), **look) if seen else None
     highest = max(finite(row.exposure_max for points in series.values() for _, row in points), default=0.0)
@@ -134,6 +133,36 @@ def _extraction_row(
         auc.set_visible(False)
     if all(math.isnan(row.exposure) for points in series.values() for _, row in points):  # an attack that ranks nothing
         exposure.set_visible(False)
+
+
+def _proven(row: Extraction) -> bool:
+    """Whether an exposure is estimated, and lies between limits that are proven."""
+    return row.exact < 1 and all(map(math.isfinite, (row.exposure, row.exposure_floor, row.exposure_cap)))
+
+
+def _estimates(
+    ax: Axes,
+    axis: EpsilonAxis,
+    points: Sequence[tuple[float, Extraction]],
+    shift: float,
+    look: Mapping[str, Any],
+    theme: Theme,
+) -> None:
+    """Hollow markers where ranks are estimated, each with a whisker between what is proven of them."""
+    guessed = [(e, row) for e, row in points if row.exact < 1 and math.isfinite(row.exposure)]
+    plain = {"color": look["color"], "marker": look["marker"], "mfc": theme.surface, "ls": ""}
+    if guessed:
+        xs, ys = axis.line([(e, row.exposure) for e, row in guessed], shift)
+        ax.plot(xs, ys, zorder=3, label="_estimated", **plain)
+        ax.plot([], [], ls="", marker="o", color=theme.ink, mfc=theme.surface, label=ESTIMATED)
+    proven = [(e, row) for e, row in guessed if _proven(row)]
+    if proven:
+        places = [axis.at(e, shift) for e, _ in proven]
+        ends = [row.exposure_floor for _, row in proven], [row.exposure_cap for _, row in proven]
+        pale: dict[str, Any] = {"color": look["color"], "alpha": 0.45, "zorder": 1.5}
+        ax.vlines(places, *ends, lw=0.9, label="_proven", **pale)
+        ax.plot(places * 2, [*ends[0], *ends[1]], ls="", marker="_", ms=4, mew=0.9, label="_ends", **pale)
+        ax.plot([], [], color=theme.ink, lw=0.9, alpha=0.45, label=PROVEN)
 
 
 def _levels(ax: Axes, best: float, chance: float, theme: Theme) -> None:
