@@ -156,6 +156,10 @@ def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
         held = mine.loc[shown, [f"{column}_low", f"{column}_high"]].to_numpy()
         np.testing.assert_allclose(limits, held, atol=0.00501, err_msg=label)
     carlini = pd.read_csv(RESULTS / "carlini_2019.csv").sort_values("epsilon")
+    floors = list(carlini.query("records == 16 and attack == 'extraction'").exposure_floor)
+    proven = f"Of the mean in 16 records {min(floors[1:]):.1f} bits or more are proven from epsilon 100 on, and none at"
+    assert floors[0] == 0
+    assert proven in words(PAGE)
     for label, cells in table("| | epsilon 5 | 100 |").items():
         records = int((re.search(r"(\d+) record", label) or [0, 64])[1])
         attack = "best-first" if "first" in label else "extraction"
