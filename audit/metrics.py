@@ -200,6 +200,8 @@ def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> 
         auc_interval=None if math.isnan(looked.value) else looked,
         top=tuple((k, share(f"top_{k}")) for k in sorted(int(n[4:]) for n in scores.evidence if n.startswith("top_"))),
         exact=mean("exact") if "exact" in scores.evidence else 1.0,
+        exposure_floor=mean("exposure_floor"),
+        exposure_cap=mean("exposure_cap"),
         allowed=allowed_by(claim, repetitions)(1 / space) if one_guess and claim and not claim.is_control else None,
         models=len(np.unique(models)),
         effects={

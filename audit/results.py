@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +72,8 @@ class Extraction:
         auc_interval: the same with its 95% bootstrap interval over models.
         top: (k, share among the k likeliest values) for each k that the attack looks at, with intervals as `rate`.
         exact: share of pairs whose rank was counted; of the others it was estimated.
+        exposure_floor: mean of what the exposures are proven not to fall below; NaN where the attack does not tell.
+        exposure_cap: mean of what they are proven not to exceed; NaN likewise.
         allowed: the largest probability of guessing such a secret at once that the cell's claim allows; None for
             secrets that were never inserted, and where nothing is claimed.
         models: how many models the pairs are of.
@@ -87,6 +90,8 @@ class Extraction:
     auc_interval: Interval | None = None
     top: tuple[tuple[int, Interval], ...] = ()
     exact: float = 1.0
+    exposure_floor: float = math.nan
+    exposure_cap: float = math.nan
     allowed: float | None = None
     models: int = 0
     effects: Mapping[str, DesignEffect] = field(default_factory=dict)

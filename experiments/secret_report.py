@@ -42,6 +42,8 @@ def _row(cell: CellResult, attack: AttackResult, found: Extraction, others: list
         "models": cell.models_done,
         "secrets": found.secrets,
         "exposure": round(found.exposure, 2),
+        "exposure_floor": round(found.exposure_floor, 2),
+        "exposure_cap": round(found.exposure_cap, 2),
         "counted": round(found.exact, 3),
     }
     for label, share in (("greedy", found.rate), *((f"top_{k}", share) for k, share in found.top)):

@@ -37,21 +37,21 @@ def refresh(page: str, results: Path) -> str:
 def leaks(frame: pd.DataFrame, records: int, attack: str = "extraction") -> str:
     """What secrets in so many records lost, as a Markdown table: a column an epsilon, a row a measure and pipeline.
 
-    The larger leak of several pipelines is bold. A cell whose model is no better than the unigram model is marked: it
-    does not show what privacy stops, for there is no model.
+    The larger leak of several pipelines is bold, unless they read alike. A cell whose model is no better than the
+    unigram model is marked: it does not show what privacy stops, for there is no model.
     """
     mine = frame[(frame.records == records) & (frame.attack == attack)]
     control = frame[(frame.records == 0) & (frame.attack == attack)]
     epsilons = sorted(mine.epsilon.unique())
     head = [f"{records} records", *(_epsilon(e, i == 0) for i, e in enumerate(epsilons))]
     lines = [head, ["---"] * len(head)]
-    for label, show, source, leak in (
-        ("top-1 extraction", lambda row: _share(row, "top_1"), mine, "top_1"),
-        ("top-100 extraction", lambda row: _share(row, "top_100"), mine, "top_100"),
-        (f"exposure, of {mine.bits.max():.1f} bits", lambda row: f"{row.exposure:.1f}", mine, "exposure"),
-        ("the same, never inserted", lambda row: f"{row.exposure:.1f}", control, ""),
-        ("membership AUC", _auc, mine, "auc_secret-membership"),
-        ("held-out loss less the unigram model's", lambda row: f"{row[LOSS] - row[UNIGRAM]:+.2f}", mine, ""),
+    for label, show, source, leak, places in (
+        ("top-1 extraction", lambda row: _share(row, "top_1"), mine, "top_1", 4),
+        ("top-100 extraction", lambda row: _share(row, "top_100"), mine, "top_100", 4),
+        (f"exposure, of {mine.bits.max():.1f} bits", lambda row: f"{row.exposure:.1f}", mine, "exposure", 1),
+        ("the same, never inserted", lambda row: f"{row.exposure:.1f}", control, "", 0),
+        ("membership AUC", _auc, mine, "auc_secret-membership", 2),
+        ("held-out loss less the unigram model's", lambda row: f"{row[LOSS] - row[UNIGRAM]:+.2f}", mine, "", 0),
     ):
         pipelines = list(dict.fromkeys(source.pipeline))
         for pipeline in pipelines:
@@ -60,7 +60,7 @@ def leaks(frame: pd.DataFrame, records: int, attack: str = "extraction") -> str:
                 here = source[source.epsilon == epsilon]
                 row = here[here.pipeline == pipeline].iloc[0]
                 text = show(row)
-                if leak and len(pipelines) > 1 and row[leak] == here[leak].max() > here[leak].min():
+                if leak and round(row[leak], places) == here[leak].max().round(places) > here[leak].min().round(places):
                     text = f"**{text}**"
                 cells.append(text + (NO_BETTER if row[LOSS] >= row[UNIGRAM] else ""))
             lines.append([", ".join(filter(None, (label, PIPELINES.get(pipeline, pipeline)))), *cells])

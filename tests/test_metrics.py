@@ -140,12 +140,14 @@ def test_extraction_by_repetitions():
         repetitions=np.array([1, 1, 4, 4, 4, 1]),
         reference=np.array([0, 0, 0, 0, 1, 1], dtype=bool),
         space=np.full(6, 1024.0),
-        evidence={"extracted": extracted, "exposure": exposure},
+        evidence={"extracted": extracted, "exposure": exposure, "exposure_floor": exposure / 2},
     )
     never, once, four = extraction(scores)
     assert [group.repetitions for group in (never, once, four)] == [0, 1, 4]
     assert [group.secrets for group in (never, once, four)] == [4, 3, 3]  # every reference, and members elsewhere
     assert [group.exposure for group in (never, once, four)] == pytest.approx([3.0, 3.0, 8.0])
+    assert [group.exposure_floor for group in (never, once, four)] == pytest.approx([1.5, 1.5, 4.0])
+    assert all(math.isnan(group.exposure_cap) for group in (never, once, four))  # the attack does not tell
     assert [group.rate.value for group in (never, once, four)] == pytest.approx([0.0, 0.0, 2 / 3])
     assert four.rate.low <= wilson(2, 3).low  # of three pairs two share a secret, which cannot make it narrower
     assert four.rate.high >= wilson(2, 3).high

@@ -172,6 +172,52 @@ def test_estimated_exposures_are_hollow_and_models_no_better_than_unigram_stand_
             assert (plots.ESTIMATED in names) == (hollow and draw is plots.extraction)
 
 
+def test_means_of_what_is_proven_of_exposures_are_those_of_the_evidence(result: RunResult) -> None:
+    attack = result.cells[0].attacks[0]
+    scores = attack.scores
+    (row,) = [row for row in attack.extraction if row.exact < 1 and row.repetitions]  # one digit is always counted
+    here = scores.member & (scores.repetitions == row.repetitions) & ~scores.reference & (scores.space == 1000)
+    floor, cap = (scores.evidence[f"exposure_{name}"][here].mean() for name in ("floor", "cap"))
+    assert (row.exposure_floor, row.exposure_cap) == pytest.approx((floor, cap))
+    assert floor < row.exposure < cap
+
+
+def test_estimated_exposures_have_a_whisker_between_what_is_proven_of_them(result: RunResult) -> None:
+    cell = result.cells[0]
+    rows = tuple(
+        replace(row, exact=0.5, exposure=3.0, exposure_floor=float(row.repetitions), exposure_cap=4.0 + row.repetitions)
+        for row in cell.attacks[0].extraction
+        if row.exposure_max > 4
+    )
+    figure = plots.extraction(
+        replace(result, cells=(replace(cell, attacks=(replace(cell.attacks[0], extraction=rows),)),))
+    )
+    assert figure is not None
+    ax = figure.axes[1]
+    whiskers = [s for bars in ax.collections if bars.get_label() == "_proven" for s in bars.get_segments()]
+    assert [list(segment[:, 1]) for segment in whiskers] == [[1.0, 5.0], [4.0, 8.0]]  # none for "never inserted"
+    hollow, ends = ([line for line in ax.lines if line.get_label() == name] for name in ("_estimated", "_ends"))
+    assert [set(segment[:, 0]) for segment in whiskers] == [set(line.get_xdata()) for line in hollow]
+    assert [set(line.get_xdata()) for line in ends] == [set(line.get_xdata()) for line in hollow]
+    assert [list(line.get_ydata()) for line in ends] == [[1.0, 5.0], [4.0, 8.0]]
+    assert whiskers[0][0, 0] < whiskers[1][0, 0]  # side by side
+    assert plots.PROVEN in {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+@pytest.mark.parametrize("change", [{"exact": 1.0}, {"exposure_floor": math.nan}], ids=["counted", "told nothing"])
+def test_other_exposures_have_no_whisker(result: RunResult, change: dict[str, float]) -> None:
+    cell = result.cells[0]
+    rows = tuple(replace(row, **change) for row in cell.attacks[0].extraction)
+    bare = replace(cell, attacks=(replace(cell.attacks[0], extraction=rows),))
+    figure = plots.extraction(replace(result, cells=(bare,)))
+    assert figure is not None
+    assert "_proven" not in {bars.get_label() for ax in figure.axes for bars in ax.collections}
+    assert plots.PROVEN not in {text.get_text() for text in figure.legends[0].get_texts()}
+    slots = curves.EpsilonAxis(curves.epsilons((bare,)))
+    exposures = [line for line in figure.axes[1].lines if str(line.get_label()).startswith(("1 cop", "4 cop"))]
+    assert {x for line in exposures for x in line.get_xdata()} == {slots.at(4.0)}  # nothing to tell apart
+
+
 def test_without_ranked_secrets_there_are_no_such_figures(result: RunResult) -> None:
     bare = replace(
         result,

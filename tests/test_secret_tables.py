@@ -60,6 +60,12 @@ def test_cells_no_better_than_the_unigram_model_are_marked(secrets: pd.DataFrame
 def test_the_larger_leak_is_bold(secrets: pd.DataFrame) -> None:
     (low,) = [line for line in leaks(secrets, 64).splitlines() if line.startswith("| exposure") and "0.5" in line]
     assert [cell.strip().startswith("**") for cell in low.split("|")[2:-1]] == [True, True, True, False, False]
+    name = "auc_secret-membership"
+    for change, bold in ((0.004, False), (0.006, True)):  # shown to two places
+        row = (secrets.pipeline == "rate-2") & (secrets.epsilon == 2) & (secrets.records == 64)
+        near = leaks(secrets.assign(**{name: secrets[name].mask(row, 1 - change)}), 64)
+        (line,) = [line for line in near.splitlines() if line.startswith("| membership AUC, rate 0.5")]
+        assert line.split("|")[3].strip().startswith("**") == bold
 
 
 def test_the_readme_quotes_the_file(secrets: pd.DataFrame) -> None:
@@ -85,7 +91,7 @@ def test_the_page_quotes_the_file(secrets: pd.DataFrame) -> None:
     at = {
         (name, e, r): one(secrets, name, e, r)
         for name in ("rate-2", "rate-half")
-        for e in (2, 8, inf)
+        for e in (1, 2, 8, 100, inf)
         for r in (16, 64)
     }
     low = at["rate-half", 8, 16]
@@ -94,19 +100,48 @@ def test_the_page_quotes_the_file(secrets: pd.DataFrame) -> None:
     falls = (of(at["rate-2", e, 16], "top_100") for e in (inf, 8))
     assert "falls from {} without noise to {}.".format(*falls) in page
     assert f"{of(at['rate-half', 2, 64])} are extracted at rate 0.5" in page
+    assert f"stops nothing ({of(at['rate-half', 8, 64])} at rate 0.5)" in page
     assert f"0 of {at['rate-2', 2, 64].secrets} there" in page
+    last = at["rate-half", 1, 64]
+    top = round(last.top_100 * last.secrets)
+    assert f"At epsilon 1 {of(last)} is, and {top} are among the best 100." in page
+    for records in (16, 64):
+        for epsilon in (1, 2, 8):
+            assert at["rate-half", epsilon, records].exposure > at["rate-2", epsilon, records].exposure
+    for epsilon in (100, inf):
+        assert at["rate-half", epsilon, 16].exposure < at["rate-2", epsilon, 16].exposure
+        assert at["rate-half", epsilon, 64].top_1 == at["rate-2", epsilon, 64].top_1 == 1
     assert f"exposure {at['rate-2', 2, 64].exposure:.1f} bits against {at['rate-half', 2, 64].exposure:.1f}" in page
     control = at["rate-half", inf, 16]
     assert f"{of(control)} secrets in 16 records" in page
     assert f"exposure {control.exposure:.1f} bits of {control.bits:.1f}" in page
+    noisy = [of(at["rate-half", e, 16]) for e in (8, 100)]
+    assert f"({noisy[0]} at epsilon 8, {noisy[1]} at 100)" in page
+    assert at["rate-2", 1, 64].allowed == at["rate-2", 8, 16].allowed == 1
+    assert set(secrets.models) == {5}
     never = secrets[secrets.records == 0]
     assert not never[["top_1", "top_100", "greedy"]].to_numpy().any()
     pairs = never.groupby("pipeline").secrets.sum()
     assert f"({pairs['rate-2']} at rate 2, {pairs['rate-half']} at rate 0.5)" in page
     assert secrets[secrets.records == 4].top_1.max() == 0
     assert secrets[(secrets.records == 16) & (secrets.epsilon <= 8)].counted.max() <= 0.03
+    assert secrets[(secrets.records == 16) & (secrets.pipeline == "rate-half")].counted.max() <= 0.06
+    proven = [f"{row.exposure_floor:.1f} to {row.exposure_cap:.1f}" for row in (at["rate-2", 8, 16], low)]
+    assert f"from {proven[0]} bits at rate 2, and from {proven[1]} at rate 0.5." in page
     unigram = secrets.groupby("pipeline")[UNIGRAM].first()
     assert f"{unigram['rate-2']:.2f} and {unigram['rate-half']:.2f})" in page
+
+
+def test_the_page_quotes_the_file_of_e_mails() -> None:
+    page = words(PAGE.split("## In a model of real e-mails")[1].split("\n## ")[0])
+    mail = pd.read_csv(RESULTS / "spam_secrets.csv")
+    never, noisy, plain = (one(mail, "mail", e, r) for e, r in ((8, 0), (8, 16), (float("inf"), 16)))
+    assert set(mail.models) == {6}
+    assert "Six models an epsilon" in page
+    assert f"Without noise {of(plain)} secrets in 16 records are extracted. At epsilon 8 {of(noisy)} is" in page
+    assert f"({noisy.exposure:.1f} against {never.exposure:.1f} bits)" in page
+    assert round(noisy["auc_secret-membership_low"], 2) == 0.5
+    assert f"{noisy.bits:.1f} bits) are attacked" in page
 
 
 def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
@@ -121,6 +156,10 @@ def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
         held = mine.loc[shown, [f"{column}_low", f"{column}_high"]].to_numpy()
         np.testing.assert_allclose(limits, held, atol=0.00501, err_msg=label)
     carlini = pd.read_csv(RESULTS / "carlini_2019.csv").sort_values("epsilon")
+    floors = list(carlini.query("records == 16 and attack == 'extraction'").exposure_floor)
+    proven = f"Of the mean in 16 records {min(floors[1:]):.1f} bits or more are proven from epsilon 100 on, and none at"
+    assert floors[0] == 0
+    assert proven in words(PAGE)
     for label, cells in table("| | epsilon 5 | 100 |").items():
         records = int((re.search(r"(\d+) record", label) or [0, 64])[1])
         attack = "best-first" if "first" in label else "extraction"
