@@ -82,18 +82,19 @@ class Classifier(Architecture):
     def view(self, modules: Sequence[nn.Module], example: Records) -> View:
         """A view that answers class probabilities."""
         _arrays(example, self.name)
+        device = next(modules[0].parameters()).device
 
         def query(x: NDArray[np.float32]) -> NDArray[np.float64]:
             with torch.no_grad():
-                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
                 logits = torch.stack([module(inputs) for module in modules])
-            return torch.softmax(logits.double(), dim=2).numpy()
+            return torch.softmax(logits.double(), dim=2).cpu().numpy()
 
         def query_each(x: NDArray[np.float32]) -> NDArray[np.float64]:
             with torch.no_grad():
-                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
                 logits = torch.stack([module(own) for module, own in zip(modules, inputs, strict=True)])
-            return torch.softmax(logits.double(), dim=2).numpy()
+            return torch.softmax(logits.double(), dim=2).cpu().numpy()
 
         return ArrayView(query, len(modules), query_each=query_each)
 
