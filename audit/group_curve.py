@@ -2,8 +2,8 @@
 
 Under Poisson sampling a step sees a binomial number of the copies, and the worst case is that their gradients all point
 one way. dp-accounting has that mixture too, and inverts its privacy loss point by point, for all losses that a step can
-reach; the tests hold this one against it. Here the inversion is vectorised, and losses beyond what `SHARP_BITS` can show
-count as infinite, so that time and memory do not grow with what a step can divulge.
+reach; the tests hold this one against it. Here the inversion is vectorised, and losses beyond what `SHARP_BITS` can
+show count as infinite, so that time and memory do not grow with what a step can divulge.
 """
 
 from __future__ import annotations

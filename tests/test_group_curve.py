@@ -124,6 +124,12 @@ def test_many_copies_at_hardly_any_noise_are_a_curve_as_well() -> None:
         assert exact[2] - 1e-9 <= found[2] <= exact[2] * 1.002
 
 
+def test_losses_too_large_to_be_told_apart_still_count() -> None:
+    """Many steps, none of which divulges much: together they divulge all, at any false positive rate."""
+    found = group_curve(DPSGD(0.5, 200, 0.8), 4).most_tpr(np.array([2.0**-500, 2.0**-20]))
+    np.testing.assert_allclose(found, 1, atol=1e-9)
+
+
 @pytest.mark.parametrize(("copies", "bits"), [(4, 46.588), (16, 317.806)])
 def test_bits_that_a_secret_needs_at_epsilon_8(copies: int, bits: float) -> None:
     """As by dp-accounting's mixture, at intervals of 0.0025 and 0.00125 alike."""
