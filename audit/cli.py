@@ -51,7 +51,11 @@ def sweep(
     jobs: Annotated[int, typer.Option("--jobs", help="Workers; -1 for one per core.")] = -1,
     backend: Annotated[str, typer.Option("--backend", help="joblib backend: loky, threading, ray, dask.")] = "loky",
     device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda or cuda:0; results depend on it to rounding alone.")
+        str,
+        typer.Option(
+            "--device",
+            help="cpu, cuda or cuda:0; the ensemble gives the same to rounding, others draw other noise.",
+        ),
     ] = "cpu",
     memory: Annotated[
         float | None, typer.Option("--memory", help="MiB that a portion of a batch may take; by default what is fast.")
