@@ -18,6 +18,7 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from attacks.view import View
+from attacks.vocabulary import Vocabulary
 from audit.training.base import SweepTrainer
 from audit.training.models import MLP, Architecture
 from audit.training.speed import Speed
@@ -76,6 +77,11 @@ class SequentialTrainer(SweepTrainer):
     ) -> tuple[nn.Module, Any, Any, Loader]:
         """Make them private, or leave them as they are; `expected` is the expected batch size."""
 
+    @property
+    def symbols(self) -> str | Vocabulary | None:
+        """What the tokens of the model are."""
+        return self.model.symbols
+
     def outside(self) -> str:
         """The digest of what the model reads from a file."""
         return self.model.outside()
@@ -92,8 +98,7 @@ class SequentialTrainer(SweepTrainer):
                 f"Trainer '{self.name}' trains on records alone, but '{canaries.design}' canaries are gradients; "
                 "use 'ensemble'."
             )
-        for records in (dataset.train, canaries.records, dataset.test):
-            self.model.tensors(records)
+        self.model.check(dataset, canaries)
 
     def train(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.view import BYTES, PAD, View, encode
+from attacks.view import BYTES, PAD, View, tokens_of
 from audit.training.datasets.texts import ALPHABET
 from audit.training.language import LanguageModel, NGram, RecordLoss, language_view
 from audit.training.models import Architecture
@@ -61,11 +61,15 @@ class CharacterModel(Architecture):
         """
         if not isinstance(records, TextRecords):
             raise InputError(f"Model '{self.name}' learns from text records, got arrays.")
-        symbols = self.symbols
-        rows = encode(records.texts, symbols) if isinstance(symbols, str) else symbols.encode(records.texts)
+        try:
+            rows = tokens_of(records.texts, self.symbols)
+        except InputError as error:
+            if self.tokens != "characters":
+                raise
+            raise InputError(f'{str(error)[:-1]}; tokens = "bytes" or a larger `alphabet` would hold it.') from None
         if rows.shape[1] > self.length:
             lengths = (rows != PAD).sum(axis=1)
-            unit = self.tokens if isinstance(symbols, str) else "tokens"
+            unit = self.tokens if isinstance(self.symbols, str) else "tokens"
             raise InputError(
                 f"Model '{self.name}' reads {self.length} {unit} a record, "
                 f"got {lengths.max()} in record {lengths.argmax()}."
