@@ -220,3 +220,15 @@ def test_lines_that_break_the_parser_are_no_json(
     with pytest.raises(InputError, match=r"Line 2 of .*texts\.jsonl is no JSON") as caught:
         reader(str(path)).load(0)
     assert len(str(caught.value)) < 500
+
+
+def test_tags_of_words_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "ca01").write_text(
+        "\n\n\tThe/at jury/nn ,/, 1-1/2/cd feet/nns and/or/cc more/ap ./.\n\n\tplain text\n", "utf-8"
+    )
+    texts = TextFiles(str(tmp_path), unit="line", normalised=False, tagged=True).load(0).train.texts  # type: ignore[union-attr]
+    assert sorted(texts) == ["\tThe jury , 1-1/2 feet and/or more .", "\tplain text"]
+    (document,) = TextFiles(str(tmp_path), unit="document", window=30, tagged=True).load(0).train.texts  # type: ignore[union-attr]
+    assert document == "the jury , 1-1 2 feet and or m"
+    (document,) = TextFiles(str(tmp_path), unit="document", window=30).load(0).train.texts  # type: ignore[union-attr]
+    assert document == "the at jury nn , , 1-1 2 cd fe"

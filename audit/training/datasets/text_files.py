@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from audit.training.datasets.base import DatasetSource, check_sizes, existing
 from audit.training.datasets.json_lines import check_writable, strings
-from audit.training.datasets.texts import normalise
+from audit.training.datasets.texts import normalise, untagged
 from canaries.errors import InputError
 from canaries.randomness import generator
 from canaries.records import Dataset, TextRecords
@@ -47,6 +47,7 @@ class TextFiles(DatasetSource):
         files: which files of a folder, as a pattern such as "*.txt"; files that are no UTF-8 are read as Latin-1.
         train, pool, test: sizes of the parts; train None takes all that is left.
         normalised: lower case, and characters outside ALPHABET as spaces; false keeps texts as they are.
+        tagged: texts are words with their parts of speech, as in "The/at jury/nn"; the tags are left out.
     """
 
     name: ClassVar[str] = "text-files"
@@ -62,6 +63,7 @@ class TextFiles(DatasetSource):
     pool: int = 0
     test: int = 0
     normalised: bool = True
+    tagged: bool = False
 
     @property
     def privacy_unit(self) -> str:
@@ -135,7 +137,8 @@ class TextFiles(DatasetSource):
         """The records of each document or author, each text once in all."""
         documents: dict[str, list[str]] = {}
         for number, (who, text) in enumerate(self._documents()):
-            documents.setdefault(who if self.unit == "author" else str(number), []).append(text)
+            bare = untagged(text) if self.tagged else text
+            documents.setdefault(who if self.unit == "author" else str(number), []).append(bare)
         seen: set[str] = set()
         groups = []
         for texts in documents.values():
