@@ -41,7 +41,7 @@ class Sampling(Attack):
         top_k: only the k likeliest characters are drawn from; 0 for all.
         nucleus: only the likeliest characters that together have at least this probability are (Holtzman et al. 2020,
             "The Curious Case of Neural Text Degeneration"); 1 for all.
-        temperature: divides log-probabilities before truncation; at least 0.001, which is as good as greedy.
+        temperature: divides log-probabilities before truncation; at least 0.001, which is all but greedy.
         draws: how many continuations the adversary looks at.
     """
 
