@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from attacks.extraction.task import check_spelling
 from attacks.scores import Observations, Scores
-from attacks.view import ArrayView
+from attacks.view import Access, ArrayView
 from audit import registry
 from audit.accounting import noise_multiplier
 from audit.claim import Claim
@@ -122,6 +123,7 @@ def audit_work(
         audit.trainer.with_noise(0.0).check(dataset, canaries)
         for attack in audit.attacks:
             attack.check(canaries)
+        _check_spelling(audit, canaries)
         sets.append(canaries)
     root, cells = derive_seed(seed, *branch) if branch else seed, []
     for epsilon in only or experiment.all_epsilons:
@@ -138,6 +140,15 @@ def _initial_model(audit: AuditPlan, dataset: Dataset) -> InitialModel | None:
         return None
     assert isinstance(view, ArrayView)  # The designs that ask make arrays.
     return lambda records: view.probabilities(records.x)[0]
+
+
+def _check_spelling(audit: AuditPlan, canaries: CanarySet) -> None:
+    """Refuse secrets that attacks could not search token by token, before anything is trained."""
+    symbols = audit.trainer.symbols
+    if symbols is not None and any(
+        attack.needs_secrets and attack.access is Access.TOKEN_LOG_PROBABILITIES for attack in audit.attacks
+    ):
+        check_spelling(symbols, canaries)
 
 
 def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusion) -> None:

@@ -159,8 +159,10 @@ def required_bits(success: Callable[[float], float], probability: float = 0.01, 
     >>> round(required_bits(lambda kappa: kappa, 0.01), 2)  # no model at all: log2(100)
     6.64
     """
-    if not 0 < probability < 1 or guesses < 1:
-        raise InputError(f"Expected probability in (0, 1) and guesses >= 1, got {probability} and {guesses}.")
+    if not 0 < probability < 1 or not isinstance(guesses, int | np.integer) or guesses < 1:
+        raise InputError(
+            f"Expected probability in (0, 1) and a whole number of guesses >= 1, got {probability} and {guesses!r}."
+        )
     least = math.log2(guesses)
 
     def safe(bits: float) -> bool:
@@ -200,6 +202,7 @@ def bounds_of(mechanism: DPSGD, epsilon: float, delta: float, copies: int = 1) -
 
 def gaussian_bounds(epsilon: float, delta: float, copies: int = 1) -> dict[str, Callable[[float], float]]:
     """As `bounds_of`, for a full-batch Gaussian mechanism of this claim, whatever its steps."""
+    check_copies(copies)
     mu = copies * mu_of(epsilon, delta)
     return {
         "trade-off curve": lambda kappa: gaussian_success(kappa, mu),

@@ -148,6 +148,12 @@ def test_bad_arguments_are_named() -> None:
         gaussian_success(0, 1)
     with pytest.raises(InputError, match="probability in"):
         required_bits(lambda kappa: kappa, 1.0)
+    for guesses in (1.5, 2.0, 0, math.nan):
+        with pytest.raises(InputError, match=rf"whole number of guesses >= 1, got 0.01 and {guesses}"):
+            required_bits(lambda kappa: kappa, 0.01, guesses)  # type: ignore[arg-type]
+    for copies in (2.0, 0, 1.5):
+        with pytest.raises(InputError, match=rf"whole number of copies >= 1, got {copies}"):
+            gaussian_bounds(4.0, 1e-5, copies)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="without noise"):
         divergence_of(DPSGD(0.1, 2, 0.0))
     for epsilon, delta in ((-1.0, 1e-5), (math.nan, 1e-5), (1.0, -0.1), (1.0, math.nan)):

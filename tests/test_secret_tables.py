@@ -144,6 +144,22 @@ def test_the_page_quotes_the_file_of_e_mails() -> None:
     assert f"{noisy.bits:.1f} bits) are attacked" in page
 
 
+def test_the_page_quotes_the_file_of_the_brown_corpus() -> None:
+    page = words(PAGE.split("## Your own text")[1].split("\n## ")[0])
+    brown = pd.read_csv(RESULTS / "brown_secrets.csv")
+    never, noisy, plain = (one(brown, "brown", e, r) for e, r in ((8, 0), (8, 16), (float("inf"), 16)))
+    low, high = plain.top_1_low, plain.top_1_high
+    assert f"{of(plain)} were extracted without noise [{low:.2f}, {high:.2f}]" in page
+    assert noisy.top_1 == 0
+    assert noisy.top_1_replicates == "secrets"
+    assert f"none of {noisy.secrets} at epsilon 8 [{noisy.top_1_low:.2f}, {noisy.top_1_high:.2f}]‡" in page
+    best = f"{round(noisy.top_100 * noisy.secrets)} were among the best 100 [{noisy.top_100_low:.2f}, "
+    assert f"{best}{noisy.top_100_high:.2f}] and the exposure was {noisy.exposure:.1f} of {noisy.bits:.1f} bits" in page
+    assert f"(never inserted: {never.exposure:.1f})" in page
+    auc = [noisy[f"auc_secret-membership{end}"] for end in ("", "_low", "_high")]
+    assert f"AUC of {auc[0]:.2f} [{auc[1]:.2f}, {auc[2]:.2f}]" in page
+
+
 def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
     stock = pd.read_csv(RESULTS / "stock_2022.csv").query("records == 16")
     for label, cells in table("| | epsilon 2 | 8 | 100 | no noise |").items():

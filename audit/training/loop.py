@@ -18,6 +18,7 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from attacks.view import View
+from attacks.vocabulary import Vocabulary
 from audit.training.base import SweepTrainer
 from audit.training.models import MLP, Architecture
 from audit.training.speed import Speed
@@ -79,6 +80,11 @@ class SequentialTrainer(SweepTrainer):
         The module is on the device already; the loader's records are not.
         """
 
+    @property
+    def symbols(self) -> str | Vocabulary | None:
+        """What the tokens of the model are."""
+        return self.model.symbols
+
     def outside(self) -> str:
         """The digest of what the model reads from a file."""
         return self.model.outside()
@@ -95,8 +101,7 @@ class SequentialTrainer(SweepTrainer):
                 f"Trainer '{self.name}' trains on records alone, but '{canaries.design}' canaries are gradients; "
                 "use 'ensemble'."
             )
-        for records in (dataset.train, canaries.records, dataset.test):
-            self.model.tensors(records)
+        self.model.check(dataset, canaries)
 
     def train(
         self,

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attacks.view import ArrayView, View
+from attacks.vocabulary import Vocabulary
+from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Records
+from canaries.records import ArrayRecords, Dataset, GradientRecords, Records
 
 DRAWING = threading.Lock()
 """Held while parameters are drawn: torch's global generator is one for all threads."""
@@ -52,6 +54,29 @@ class Architecture(ABC):
     @abstractmethod
     def view(self, modules: Sequence[nn.Module], example: Records) -> View:
         """A view of trained modules with full access."""
+
+    @property
+    def symbols(self) -> str | Vocabulary | None:
+        """What the tokens of its language models are: characters, or a tokeniser; None for other models."""
+        return None
+
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:
+        """Turn every record into inputs, those of gradients excepted.
+
+        Raises:
+            InputError: for records that do not fit, saying whose they are.
+        """
+        parts = {
+            f"The training records of data set '{dataset.name}'": dataset.train,
+            f"The texts of '{canaries.design}' canaries" if self.kind == "text" else "Canaries": canaries.records,
+            f"The test records of data set '{dataset.name}'": dataset.test,
+        }
+        for whose, records in parts.items():
+            try:
+                if not isinstance(records, GradientRecords):
+                    self.tensors(records)
+            except InputError as error:
+                raise InputError(f"{whose} do not fit the model: {error}") from None
 
     def outside(self) -> str:
         """A digest of what it depends on beside its fields, such as a file; part of every unit's key."""

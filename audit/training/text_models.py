@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.view import BYTES, PAD, View, encode
+from attacks.view import BYTES, PAD, View, tokens_of
 from audit.training.datasets.texts import ALPHABET
 from audit.training.language import LanguageModel, NGram, RecordLoss, language_view
 from audit.training.models import Architecture
@@ -46,7 +46,12 @@ class TextModel(Architecture):
         if not isinstance(records, TextRecords):
             raise InputError(f"Model '{self.name}' learns from text records, got arrays.")
         symbols = self.symbols
-        rows = encode(records.texts, symbols) if isinstance(symbols, str) else symbols.encode(records.texts)
+        try:
+            rows = tokens_of(records.texts, symbols)
+        except InputError as error:
+            if not isinstance(symbols, str) or symbols == BYTES:
+                raise
+            raise InputError(f'{str(error)[:-1]}; tokens = "bytes" or a larger `alphabet` would hold it.') from None
         if rows.shape[1] > self.length:
             lengths = (rows != PAD).sum(axis=1)
             unit = ("bytes" if symbols == BYTES else "characters") if isinstance(symbols, str) else "tokens"
