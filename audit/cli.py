@@ -113,7 +113,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
     as_json: Json = False,
 ) -> int:
-    """Analyse a run again and write its report, plots, summary.json and bounds.csv."""
+    """Analyse a run again and write its report, plots, summary.json, bounds.csv and rates.csv."""
     from audit.gate import exit_code
     from audit.report.publish import publish
     from audit.runs import load_result

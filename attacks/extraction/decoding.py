@@ -40,7 +40,7 @@ class Decoding(Attack):
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
     evidence: ClassVar[frozenset[str]] = frozenset({"extracted", "beam"})
-    rates: ClassVar[Mapping[str, str]] = {"beam": "among the {beams} of the beam"}
+    rates: ClassVar[Mapping[str, str]] = {"beam": "in a beam of {beams}"}
     needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

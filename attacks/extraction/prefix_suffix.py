@@ -48,8 +48,8 @@ class PrefixSuffix(Attack):
     family: ClassVar[str] = "extraction"
     evidence: ClassVar[frozenset[str]] = frozenset({"reconstructed", "approximate", "similarity"})
     rates: ClassVar[Mapping[str, str]] = {
-        "reconstructed": "every token",
-        "approximate": "{near:.4g} of the tokens or more",
+        "reconstructed": "every token right",
+        "approximate": "at least {near:.4g} of tokens right",
     }
 
     def __post_init__(self) -> None:

@@ -256,8 +256,8 @@ def test_it_gives_the_evidence_that_it_declares(attack, kind):
 
 def test_names_of_evidence_follow_the_fields():
     assert BestFirst(k=7).gives() == {"extracted", "guessed", "top_1", "top_7", "found"}
-    assert Decoding(beams=3).shown() == {"beam": "among the 3 of the beam"}
-    assert PrefixSuffix(near=0.75).shown()["approximate"] == "0.75 of the tokens or more"
+    assert Decoding(beams=3).shown() == {"beam": "in a beam of 3"}
+    assert PrefixSuffix(near=0.75).shown()["approximate"] == "at least 0.75 of tokens right"
 
 
 @each
