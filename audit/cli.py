@@ -193,7 +193,7 @@ def bound(
     """A lower bound on epsilon from scores made anywhere, by any tool.
 
     One row per score: `score` (higher = more likely a member), `member` (0/1 or true/false) and, where there are
-    several, `model` and `canary`.
+    several, `model` and `canary`. docs/bounds.md has the columns that only some audits need.
     """
     from audit.calibration import calibrated_by
     from audit.score_audit import audit_scores, named_estimator, stated_claim
