@@ -40,7 +40,7 @@ class Attack(ABC):
         family: the row of the threat-model table: "membership", "label-only", "extraction" or "white-box".
         evidence: names of all evidence that `score` gives; a field's value stands for its name in braces ("top_{k}").
             None where an attack does not say: then no estimator of evidence is refused before training.
-        rates: evidence that is 0 or 1 and whose rate reports show, with what they call it; braces likewise. "extracted",
+        rates: evidence, 0 or 1, whose rate reports show, with what they call it; braces likewise. "extracted",
             "exposure" and "top_<k>" are shown without.
         needs_references: whether it can score nothing without canaries that no model trains on.
         needs_secrets: whether it can score nothing but canaries with secrets.

@@ -154,9 +154,8 @@ def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusio
             raise InputError(f"Estimator '{estimator.name}' does not fit the trainer of audit '{audit.name}': {misfit}")
         reasons = [_misfit(estimator, attack, canaries, inclusion) for attack in audit.attacks]
         if all(reasons):
-            raise InputError(
-                f"Estimator '{estimator.name}' cannot be used in audit '{audit.name}': {_because(estimator, audit, reasons)}"
-            )
+            because = _because(estimator, audit, reasons)
+            raise InputError(f"Estimator '{estimator.name}' cannot be used in audit '{audit.name}': {because}")
 
 
 def _misfit(estimator: Estimator, attack: Attack, canaries: CanarySet, inclusion: Inclusion) -> str | None:

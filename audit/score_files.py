@@ -12,10 +12,10 @@ What was randomised is, in this order: what the caller says; the column `randomi
 "model" where there is one canary, or where there are several models and each has all its canaries or none (coins of
 their own for each canary would hardly fall so, and taking them for independent would prove too much); else "canary".
 
-The further columns that `write_scores` writes (`reference`, `repetitions`, `space`, `secret_set`) are read where they are
-there, and other columns of numbers or truth values become evidence. `secret_set` is a whole number for each model: models
-of equal numbers hold the same secrets under the canaries' names, others hold secrets of their own; without it all hold the
-same. A file beside a manifest needs `score` and `canary` only.
+The further columns that `write_scores` writes (`reference`, `repetitions`, `space`, `secret_set`) are read where they
+are there, and other columns of numbers or truth values become evidence. `secret_set` is a whole number for each model:
+models of equal numbers hold the same secrets under the canaries' names, others hold secrets of their own; without it
+all hold the same. A file beside a manifest needs `score` and `canary` only.
 """
 
 from __future__ import annotations
@@ -181,7 +181,8 @@ def _whole(cells: pd.Series[Any], path: str) -> NDArray[np.int64]:
     if (bad := (np.abs(values) > 2**53) | (values != np.floor(values))).any():
         row = int(bad.argmax())
         raise InputError(
-            f"Expected a whole number in column '{cells.name}' of {path}, got {str(cells.iloc[row])!r} in data row {row + 1}."
+            f"Expected a whole number in column '{cells.name}' of {path}, got {str(cells.iloc[row])!r} in data row "
+            f"{row + 1}."
         )
     return values.astype(np.int64)
 
@@ -204,12 +205,12 @@ def _full_matrix(
     for wrong, what in ((counts > 1, "more than one row"), (counts == 0, "no row")):
         if wrong.any():
             i, j = divmod(int(wrong.argmax()), len(ids))
-            own = len(models) > 1 and np.bincount(canary).max() == 1
+            hint = ""
+            if len(models) > 1 and np.bincount(canary).max() == 1:
+                hint = "; secrets of each model's own share canaries' names, and column 'secret_set' tells them apart"
             raise InputError(
                 f"{path} has {what} for model '{models[i]}' and canary '{ids[j]}'; "
-                f"expected one for each of {len(models)} models and {len(ids)} canaries"
-                + "; secrets of each model's own share the canaries' names, and column 'secret_set' tells them apart." * own
-                + "." * (not own)
+                f"expected one for each of {len(models)} models and {len(ids)} canaries{hint}."
             )
     return np.argsort(model * len(ids) + canary, kind="stable")
 

@@ -139,7 +139,8 @@ def with_rates(result: RunResult, *rates: EvidenceRate) -> RunResult:
 
 
 def test_page_terminal_and_summary_show_share_limits_and_those_left_out(result: RunResult) -> None:
-    shown = EvidenceRate("near", "nearly <all>", 16, 0.0, 56, 5, Interval(0.375, 0.25, 0.5), 44, Interval(0.125, 0, 0.25))
+    share, left_out = Interval(0.375, 0.25, 0.5), Interval(0.125, 0.0, 0.25)
+    shown = EvidenceRate("near", "nearly <all>", 16, 0.0, 56, 5, share, 44, left_out)
     never = EvidenceRate("near", "nearly <all>", 0, 0.0, 160, 5, Interval(0.0, 0.0, 0.0625))
     changed = with_rates(result, never, shown)
     page = " ".join(re.sub(r"<[^>]+>", " ", render(changed)).split())

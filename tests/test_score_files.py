@@ -188,7 +188,7 @@ def test_a_file_may_say_which_models_hold_secrets_of_their_own(tmp_path):
 
 
 def test_canaries_named_for_their_model_are_told_of_the_column_that_is_meant(tmp_path):
-    with pytest.raises(InputError, match=r"no row for model '0' and canary 'b'; .* column 'secret_set' tells them apart\.$"):
+    with pytest.raises(InputError, match=r"no row for model '0' and canary 'b'; .* 'secret_set' tells them apart\.$"):
         read_scores(csv(tmp_path, "model,canary,score,member\n0,a,1,1\n1,b,0,0\n"))
     with pytest.raises(InputError, match=r"no row for model '1' and canary 'b'; .* 2 models and 2 canaries\.$"):
         read_scores(csv(tmp_path, "model,canary,score,member\n0,a,1,1\n0,b,0,0\n1,a,1,1\n"))

@@ -378,13 +378,13 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, s
         ({"estimators": ["dkw"]}, "Estimator 'dkw' cannot be used in audit 'a': it needs"),
         (
             {"estimators": ["one-run", "secret-guess"]},
-            "Estimator 'secret-guess' cannot be used in audit 'a': it needs the evidence 'guessed', which 'loss' does not "
-            "give; best-first, extraction, sampling would.",
+            "Estimator 'secret-guess' cannot be used in audit 'a': it needs the evidence 'guessed', which 'loss' does "
+            "not give; best-first, extraction, sampling would.",
         ),
         (
             {**TEXT, "attacks": ["decoding", "prefix-suffix"], "estimators": ["secret-guess"]},
-            "Estimator 'secret-guess' cannot be used in audit 'a': it needs the evidence 'guessed', which 'decoding' and "
-            "'prefix-suffix' do not give; best-first, extraction, sampling would.",
+            "Estimator 'secret-guess' cannot be used in audit 'a': it needs the evidence 'guessed', which 'decoding' "
+            "and 'prefix-suffix' do not give; best-first, extraction, sampling would.",
         ),
         (
             {**TEXT, "attacks": ["best-first", "sampling"], "estimators": ["exposure-rank"]},

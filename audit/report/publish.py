@@ -50,7 +50,7 @@ def bounds_frame(result: RunResult) -> pd.DataFrame:
 
 
 def rates_frame(result: RunResult) -> pd.DataFrame:
-    """One row for each rate of evidence, see `Attack.rates`; epsilon is infinite without noise, records 0 where none."""
+    """One row for each rate of evidence, see `Attack.rates`; 0 records stand for what was never inserted."""
     return pd.DataFrame(
         [
             {
