@@ -3,8 +3,8 @@
     python -m experiments.secret_tables
 
 A marker is an HTML comment: `<!-- table: secrets 16 -->` with the name of a CSV file and a number of records, or
-`<!-- rates: memorisation reconstructed -->` with the name of one of rates and an evidence. The table after it reaches to
-the next empty line.
+`<!-- rates: memorisation reconstructed -->` with the name of one of rates and an evidence. The table after it
+reaches to the next empty line.
 """
 
 from __future__ import annotations
