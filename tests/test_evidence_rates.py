@@ -150,7 +150,12 @@ def test_page_terminal_and_summary_show_share_limits_and_those_left_out(result: 
     console = Console(width=120, record=True, color_system=None, file=io.StringIO())
     print_report(changed, console)
     text = console.export_text()
-    for words in ("prefix-suffix: nearly <all>", "16 copies", "37.5% (25.0–50.0%)", "left out 12.5% (0–25.0%)"):
+    for words in (
+        "nearly <all>, never inserted",
+        "nearly <all>, 16 copies",
+        "37.5% (25.0–50.0%)",
+        "left out 12.5% (0–25.0%)",
+    ):
         assert words in text
     told = summary_json(changed)["cells"][0]["attacks"][0]["rates"][1]
     assert told["share"] == {"value": 0.375, "low": 0.25, "high": 0.5}

@@ -137,7 +137,7 @@ def _rates(rows: Sequence[RateRow]) -> dict[str, dict[float, Text]]:
         text = Text(percent_between(share.value, share.low, share.high))
         if left_out is not None:
             text.append(f"\nleft out {percent_between(left_out.value, left_out.low, left_out.high)}", "dim")
-        name = f"{row.attack}: {row.rate.title}\n{_copies(row.rate.repetitions)}"
+        name = f"{row.attack}\n{row.rate.title}, {_copies(row.rate.repetitions)}"
         found.setdefault(name, {})[row.epsilon] = text
     return found
 
