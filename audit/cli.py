@@ -117,7 +117,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
     as_json: Json = False,
 ) -> int:
-    """Analyse a run again and write its report, plots, summary.json and bounds.csv."""
+    """Analyse a run again and write its report, plots, summary.json, bounds.csv and rates.csv."""
     from audit.gate import exit_code
     from audit.report.publish import publish
     from audit.runs import load_result
@@ -197,7 +197,7 @@ def bound(
     """A lower bound on epsilon from scores made anywhere, by any tool.
 
     One row per score: `score` (higher = more likely a member), `member` (0/1 or true/false) and, where there are
-    several, `model` and `canary`.
+    several, `model` and `canary`. docs/bounds.md has the columns that only some audits need.
     """
     from audit.calibration import calibrated_by
     from audit.score_audit import audit_scores, named_estimator, stated_claim

@@ -221,6 +221,29 @@ def test_other_exposures_have_no_whisker(result: RunResult, change: dict[str, fl
     assert {x for line in exposures for x in line.get_xdata()} == {slots.at(4.0)}  # nothing to tell apart
 
 
+def test_an_attack_that_never_names_the_likeliest_value_has_no_panel_of_lengths(result: RunResult) -> None:
+    def only(keep: tuple[int, ...]) -> RunResult:
+        """As if the attack looked at these numbers of values alone."""
+        cells = []
+        for cell in result.cells:
+            rows = [replace(row, top=tuple((k, row.top[0][1]) for k in keep)) for row in cell.attacks[0].extraction]
+            cells.append(replace(cell, attacks=(replace(cell.attacks[0], extraction=tuple(rows)),)))
+        return replace(result, cells=tuple(cells))
+
+    for keep, panels in (((1, 10), 3), ((10,), 1), (tuple(range(10, 40)), 1)):
+        changed = only(keep)
+        figure = plots.bits(changed)
+        assert figure is not None
+        assert len([ax for ax in figure.axes if ax.get_visible()]) == panels  # What the claim needs, and two counts.
+        figure = plots.secrets(changed)
+        assert figure is not None
+        named = {line.get_label() for line in figure.axes[0].lines} | {
+            text.get_text() for text in figure.legends[0].get_texts()
+        }
+        assert {f"top-{k} extraction" for k in keep} <= named
+        assert bool(curves.length_series(changed.cells)) == (1 in keep)
+
+
 def test_without_ranked_secrets_there_are_no_such_figures(result: RunResult) -> None:
     bare = replace(
         result,

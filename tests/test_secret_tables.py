@@ -46,6 +46,7 @@ def table(head: str) -> dict[str, list[str]]:
 
 def test_the_tables_are_those_of_the_files() -> None:
     assert PAGE.count("<!-- table: ") == 3
+    assert PAGE.count("<!-- rates: ") == 1
     assert refresh(PAGE, RESULTS) == PAGE
 
 
@@ -130,6 +131,35 @@ def test_the_page_quotes_the_file(secrets: pd.DataFrame) -> None:
     assert f"from {proven[0]} bits at rate 2, and from {proven[1]} at rate 0.5." in page
     unigram = secrets.groupby("pipeline")[UNIGRAM].first()
     assert f"{unigram['rate-2']:.2f} and {unigram['rate-half']:.2f})" in page
+
+
+def test_the_page_quotes_the_file_of_passages() -> None:
+    page = words(PAGE.split("## Memorised passages")[1].split("\n## ")[0])
+    frame = pd.read_csv(RESULTS / "memorisation.csv").rename(
+        columns={"audit": "pipeline", "claimed_epsilon": "epsilon", "pairs": "secrets"}
+    )
+    assert set(frame.models) == {5}
+    exact, near = (frame[frame.evidence == name] for name in ("reconstructed", "approximate"))
+    inf = float("inf")
+    noisy = exact[exact.epsilon == 8]
+    assert not noisy[noisy.records.isin([4, 16])].rate.any()
+    high, low = (one(exact, name, 8, 64) for name in ("rate-2", "rate-half"))
+    assert low.rate == 1
+    assert f"all {low.secrets} are at rate 0.5. That rate 2 shows {round(high.rate * high.secrets)} of" in page
+    assert f"shows 0 of {high.secrets} there" in page
+    high, low = (one(exact, name, inf, 16) for name in ("rate-2", "rate-half"))
+    assert f"Without noise {of(high, 'rate')} passages in 16 records are written at rate 2" in page
+    assert f"and {of(low, 'rate')} at rate 0.5:" in page
+    assert not exact[exact.records.isin([0, 4])].rate.any()
+    assert not near[near.records == 0].rate.any()
+    once = [one(exact, "rate-half", epsilon, 1) for epsilon in (8, inf)]
+    left = " and ".join(f"{round(row.left_out * row.left_out_pairs)} of {row.left_out_pairs}" for row in once)
+    inside = " and ".join(of(row, "rate") for row in once)
+    assert f"({left} pairs left out, {inside} pairs in)" in page
+    assert not exact[exact.records > 1].left_out.any()
+    assert not one(exact, "rate-2", 8, 1).rate + one(exact, "rate-2", inf, 1).rate
+    most = [one(near, "rate-2", 8, 64), one(near, "rate-2", inf, 16)]
+    assert f"rate 2 ({of(most[0], 'rate')}), without noise {of(most[1], 'rate')} in 16 records" in page
 
 
 def test_the_page_quotes_the_file_of_e_mails() -> None:

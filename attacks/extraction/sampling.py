@@ -54,6 +54,7 @@ class Sampling(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    evidence: ClassVar[frozenset[str]] = frozenset({"emission", "guesses", "guessed", "extracted"})
     needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
