@@ -18,7 +18,7 @@ import pandas as pd
 from audit.programs import run_program
 
 PAGE = Path(__file__).parent.parent / "docs" / "secrets.md"
-PIPELINES = {"rate-2": "rate 2", "rate-half": "rate 0.5", "mail": "", "lengths": ""}
+PIPELINES = {"rate-2": "rate 2", "rate-half": "rate 0.5", "mail": "", "lengths": "", "smollm2": ""}
 TABLE = re.compile(r"(?<=<!-- table: )(\w+) (\d+)( -->\n)(?:\|.*\n)*")
 RATES = re.compile(r"(?<=<!-- rates: )(\w+) (\w+)( -->\n)(?:\|.*\n)*")
 LOSS, UNIGRAM = "test loss (nats per character)", "unigram loss (nats per character)"
