@@ -45,7 +45,7 @@ def table(head: str) -> dict[str, list[str]]:
 
 
 def test_the_tables_are_those_of_the_files() -> None:
-    assert PAGE.count("<!-- table: ") == 3
+    assert PAGE.count("<!-- table: ") == 4
     assert PAGE.count("<!-- rates: ") == 1
     assert refresh(PAGE, RESULTS) == PAGE
 
@@ -214,3 +214,16 @@ def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
         places = 1 if column == "exposure" else 2
         # The file is rounded as well, so a half may go either way.
         assert [float(cell) for cell in cells] == pytest.approx(list(mine[column]), abs=0.5001 * 10**-places), label
+
+
+def test_the_page_quotes_the_file_of_the_pretrained_model() -> None:
+    section = words(PAGE.split("## A pretrained model")[1].split("\n## ")[0])
+    frame = pd.read_csv(RESULTS / "smollm2.csv")
+    without = {records: one(frame, "smollm2", float("inf"), records) for records in (0, 1, 4)}
+    assert f"{of(without[4])} secrets in four records can be written out" in section
+    assert of(without[1]).startswith("none")
+    assert f"(AUC {without[1].auc:.2f}; exposure {without[1].exposure:.1f} bits)" in section
+    protected = frame[frame.epsilon == 8]
+    assert not protected.top_1.any()
+    assert (protected[LOSS] < protected[UNIGRAM]).all()
+    assert (frame.counted == 1).all()
