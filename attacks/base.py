@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +38,10 @@ class Attack(ABC):
         access: all that it may ask of a view.
         kinds: the canaries that it can attack, "array", "text" or both.
         family: the row of the threat-model table: "membership", "label-only", "extraction" or "white-box".
+        evidence: names of all evidence that `score` gives; a field's value stands for its name in braces ("top_{k}").
+            None where an attack does not say: then no estimator of evidence is refused before training.
+        rates: evidence, 0 or 1, whose rate reports show, with what they call it; braces likewise. "extracted",
+            "exposure" and "top_<k>" are shown without.
         needs_references: whether it can score nothing without canaries that no model trains on.
         needs_secrets: whether it can score nothing but canaries with secrets.
     """
@@ -47,6 +52,8 @@ class Attack(ABC):
     access: ClassVar[Access]
     kinds: ClassVar[frozenset[str]]
     family: ClassVar[str]
+    evidence: ClassVar[frozenset[str] | None] = None
+    rates: ClassVar[Mapping[str, str]] = MappingProxyType({})
     needs_references: ClassVar[bool] = False
     needs_secrets: ClassVar[bool] = False
 
@@ -74,6 +81,17 @@ class Attack(ABC):
     def title(self) -> str:
         """What scores, bounds, reports and gates call it: its label, or its name."""
         return self.label or self.name
+
+    def gives(self) -> frozenset[str] | None:
+        """Names of the evidence that this configuration gives; None where the attack does not say."""
+        return None if self.evidence is None else frozenset(self._filled(name) for name in self.evidence)
+
+    def shown(self) -> dict[str, str]:
+        """What reports call the rate of each evidence in `rates`, by its name."""
+        return {self._filled(name): self._filled(title) for name, title in self.rates.items()}
+
+    def _filled(self, text: str) -> str:
+        return text.format(**{f.name: getattr(self, f.name) for f in fields(self)})
 
     def check(self, canaries: CanarySet) -> None:
         """Refuse canaries that it cannot attack, before anything is trained.

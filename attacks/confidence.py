@@ -43,6 +43,7 @@ class Confidence(Attack):
     access: ClassVar[Access] = Access.LOSS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(self, view: View, canaries: CanarySet, seed: int) -> tuple[Floats, Mapping[str, NDArray[Any]]]:
         """The logit, float64[models, canaries]; no evidence."""
@@ -57,6 +58,7 @@ class Margin(Attack):
     access: ClassVar[Access] = Access.PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"array"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(self, view: View, canaries: CanarySet, seed: int) -> tuple[Floats, Mapping[str, NDArray[Any]]]:
         """The margin in nats, float64[models, canaries]; no evidence.
@@ -82,6 +84,7 @@ class Entropy(Attack):
     access: ClassVar[Access] = Access.PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"array"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(self, view: View, canaries: CanarySet, seed: int) -> tuple[Floats, Mapping[str, NDArray[Any]]]:
         """Minus the entropy, float64[models, canaries]; no evidence.
@@ -105,6 +108,7 @@ class ModifiedEntropy(Attack):
     access: ClassVar[Access] = Access.PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"array"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(self, view: View, canaries: CanarySet, seed: int) -> tuple[Floats, Mapping[str, NDArray[Any]]]:
         """Minus the modified entropy, float64[models, canaries]; no evidence.

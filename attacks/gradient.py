@@ -29,6 +29,7 @@ class Gradient(Attack):
     access: ClassVar[Access] = Access.GRADIENTS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text", "gradient"})
     family: ClassVar[str] = "white-box"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

@@ -40,6 +40,7 @@ class GradientEpochs(Attack):
     access: ClassVar[Access] = Access.GRADIENTS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text", "gradient"})
     family: ClassVar[str] = "white-box"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     batches: int = 4
     place: int | None = None

@@ -35,6 +35,7 @@ class GradientLLR(Attack):
     access: ClassVar[Access] = Access.GRADIENTS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text", "gradient"})
     family: ClassVar[str] = "white-box"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

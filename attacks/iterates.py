@@ -29,6 +29,7 @@ class Iterates(Attack):
     access: ClassVar[Access] = Access.CHECKPOINTS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text"})
     family: ClassVar[str] = "white-box"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

@@ -26,6 +26,7 @@ class Loss(Attack):
     access: ClassVar[Access] = Access.LOSS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

@@ -30,6 +30,7 @@ class Population(Attack):
     access: ClassVar[Access] = Access.LOSS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
     needs_references: ClassVar[bool] = True
 
     def score(self, view: View, canaries: CanarySet, seed: int) -> tuple[Floats, Mapping[str, NDArray[Any]]]:

@@ -24,6 +24,7 @@ class LossSignal(CrossModel):
     access: ClassVar[Access] = Access.LOSS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(self, view: View, canaries: CanarySet, seed: int) -> tuple[Floats, Mapping[str, NDArray[Any]]]:
         """The signal in nats, float64[models, canaries]; no evidence."""

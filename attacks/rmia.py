@@ -38,6 +38,7 @@ class RelativeSignal(CrossModel):
     access: ClassVar[Access] = Access.LOSS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     gamma: float = 1.0
     a: float = 0.3

@@ -363,7 +363,7 @@ class TextView(View):
         Raises:
             InputError: for a character outside the alphabet.
         """
-        return encode(texts, self.alphabet) if isinstance(self.alphabet, str) else self.alphabet.encode(texts)
+        return tokens_of(texts, self.alphabet)
 
     def letters(self, space: Space, contexts: Sequence[tuple[str, str]]) -> Sequence[str]:
         """For each token, PAD excluded, the character that it writes in secrets of a space; see `Vocabulary.letters`.
@@ -371,11 +371,7 @@ class TextView(View):
         Raises:
             InputError: where the characters of secrets are not tokens of their own.
         """
-        if not isinstance(self.alphabet, str):
-            return self.alphabet.letters(space, contexts)
-        if self.alphabet == BYTES and not space.alphabet.isascii():
-            raise InputError(f"With byte tokens secrets may hold ASCII characters alone, got {space.alphabet!r}.")
-        return self.alphabet
+        return letters_of(self.alphabet, space, contexts)
 
     def next_token_log_probabilities(self, prefixes: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64[models, n, tokens] for prefixes int64[n, length]. Needs TOKEN_LOG_PROBABILITIES."""
@@ -421,6 +417,28 @@ BYTES = "".join(map(chr, range(256)))
 """The alphabet of byte tokens: texts are written in UTF-8, and token b + 1 is byte b."""
 
 
+def tokens_of(texts: tuple[str, ...] | list[str], alphabet: str | Vocabulary) -> NDArray[np.int64]:
+    """int64[n, longest]: tokens of an alphabet or a tokeniser, PAD behind the shorter texts.
+
+    Raises:
+        InputError: for a character outside the alphabet.
+    """
+    return encode(texts, alphabet) if isinstance(alphabet, str) else alphabet.encode(texts)
+
+
+def letters_of(alphabet: str | Vocabulary, space: Space, contexts: Sequence[tuple[str, str]]) -> Sequence[str]:
+    """As `TextView.letters`, of a view with this alphabet.
+
+    Raises:
+        InputError: where the characters of secrets are not tokens of their own.
+    """
+    if not isinstance(alphabet, str):
+        return alphabet.letters(space, contexts)
+    if alphabet == BYTES and not space.alphabet.isascii():
+        raise InputError(f"With byte tokens secrets may hold ASCII characters alone, got {space.alphabet!r}.")
+    return alphabet
+
+
 def in_bytes(text: str) -> str:
     """The text's UTF-8 bytes as characters of BYTES."""
     return text.encode("utf-8").decode("latin-1")
@@ -434,10 +452,13 @@ def encode(texts: tuple[str, ...] | list[str], alphabet: str, length: int | None
     `length` defaults to the longest text's; longer texts are cut to it.
 
     Raises:
-        InputError: for a character outside the alphabet.
+        InputError: for a character outside the alphabet, or a lone surrogate where bytes are asked for.
     """
     if alphabet == BYTES:
-        texts = [in_bytes(text) for text in texts]
+        try:
+            texts = [in_bytes(text) for text in texts]
+        except UnicodeEncodeError:
+            raise InputError("A text holds a lone surrogate, half a character that no bytes of UTF-8 write.") from None
     index = {c: i + 1 for i, c in enumerate(alphabet)}
     width = max((len(t) for t in texts), default=0) if length is None else length
     tokens = np.full((len(texts), width), PAD, dtype=np.int64)

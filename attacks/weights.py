@@ -28,6 +28,7 @@ class Weights(Attack):
     access: ClassVar[Access] = Access.WEIGHTS
     kinds: ClassVar[frozenset[str]] = frozenset({"array", "text", "gradient"})
     family: ClassVar[str] = "white-box"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     def score(
         self, view: View, canaries: CanarySet, seed: int

@@ -20,6 +20,7 @@ from audit.combine import holm, simultaneous_confidence
 from audit.contrast import Seen, hold_against_control
 from audit.estimators.base import Estimator
 from audit.evidence_control import evidence_p_values, unproven
+from audit.evidence_rates import evidence_rates
 from audit.membership import membership_metrics
 from audit.metrics import association_p_value, extraction
 from audit.policy import Policy
@@ -34,11 +35,17 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class AttackKind:
-    """What an attack is called, where it belongs and what it was granted."""
+    """What an attack is called, where it belongs, what it was granted and which evidence reports show, by title."""
 
     name: str
     family: str
     access: str
+    rates: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, attack: Attack) -> AttackKind:
+        """The kind of an attack."""
+        return cls(attack.title, attack.family, attack.access.value, tuple(attack.shown().items()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +228,7 @@ def _attack(
         unproven=unproven(bounds, cell.estimators),
         visible=association_p_value(perfect_scores(planted)) < seen_level,
         held_out=cell.held_out.get(kind),
+        rates=evidence_rates(scores, dict(kind.rates)),
     )
 
 

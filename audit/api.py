@@ -303,7 +303,7 @@ def _cell(
             score=np.concatenate([one.score for one in seen]),
             evidence={name: np.concatenate([one.evidence[name] for one in seen]) for name in seen[0].evidence},
         )
-        kind = AttackKind(attack.title, attack.family, attack.access.value)
+        kind = AttackKind.of(attack)
         scores[kind] = attack, Scores.join(together, canaries, inclusion)
         queries[attack.title] = float(seen[0].queries)
     if estimators is None:

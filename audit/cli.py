@@ -51,7 +51,11 @@ def sweep(
     jobs: Annotated[int, typer.Option("--jobs", help="Workers; -1 for one per core.")] = -1,
     backend: Annotated[str, typer.Option("--backend", help="joblib backend: loky, threading, ray, dask.")] = "loky",
     device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda or cuda:0; results depend on it to rounding alone.")
+        str,
+        typer.Option(
+            "--device",
+            help="cpu, cuda or cuda:0; the ensemble gives the same to rounding, others draw other noise.",
+        ),
     ] = "cpu",
     memory: Annotated[
         float | None, typer.Option("--memory", help="MiB that a portion of a batch may take; by default what is fast.")
@@ -113,7 +117,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
     as_json: Json = False,
 ) -> int:
-    """Analyse a run again and write its report, plots, summary.json and bounds.csv."""
+    """Analyse a run again and write its report, plots, summary.json, bounds.csv and rates.csv."""
     from audit.gate import exit_code
     from audit.report.publish import publish
     from audit.runs import load_result
@@ -193,7 +197,7 @@ def bound(
     """A lower bound on epsilon from scores made anywhere, by any tool.
 
     One row per score: `score` (higher = more likely a member), `member` (0/1 or true/false) and, where there are
-    several, `model` and `canary`.
+    several, `model` and `canary`. docs/bounds.md has the columns that only some audits need.
     """
     from audit.calibration import calibrated_by
     from audit.score_audit import audit_scores, named_estimator, stated_claim

@@ -114,13 +114,13 @@ def extraction_label(attack: AttackResult, row: Extraction) -> str:
 def length_series(cells: Iterable[CellResult]) -> dict[tuple[str, int], dict[float, list[Extraction]]]:
     """By attack and repetition count: secrets of several lengths, shortest first, by claimed epsilon; else nothing.
 
-    Of attacks that rank, for theory is about one guess.
+    Of attacks that name the likeliest value, for theory is about one guess.
     """
     series: dict[tuple[str, int], dict[float, list[Extraction]]] = {}
     for cell in cells:
         for attack in cell.attacks:
             for row in sorted(attack.extraction, key=lambda row: row.exposure_max):
-                if row.repetitions and row.top:
+                if row.repetitions and 1 in dict(row.top):
                     by_epsilon = series.setdefault((attack.attack, row.repetitions), {})
                     by_epsilon.setdefault(cell.claim.epsilon, []).append(row)
     return {key: found for key, found in series.items() if any(len(rows) > 1 for rows in found.values())}

@@ -108,11 +108,22 @@ def curve_of(mechanism: DPSGD, copies: int = 1, adjacency: str = ADD_OR_REMOVE_O
 
 
 def polygon(distribution: pld.PrivacyLossDistribution) -> LossCurve:
-    """The rates of "privacy loss at least l" for every l: the corners of the trade-off curve (Neyman, Pearson)."""
+    """The curve of a privacy loss distribution of dp-accounting, see `corners`."""
     pmf = distribution._pmf_remove.to_dense_pmf()
-    inside = np.asarray(pmf._probs, dtype=np.float64)[::-1]
-    loss = (pmf._lower_loss + np.arange(inside.size))[::-1] * pmf._discretization
-    tpr = np.cumsum(np.concatenate([[pmf._infinity_mass], inside]))
+    inside = np.asarray(pmf._probs, dtype=np.float64)
+    return corners((pmf._lower_loss + np.arange(inside.size)) * pmf._discretization, inside, pmf._infinity_mass)
+
+
+def corners(loss: Floats, inside: Floats, infinite: float) -> LossCurve:
+    """The rates of "privacy loss at least l" for every l: the corners of the trade-off curve (Neyman, Pearson).
+
+    Args:
+        loss: [losses], in nats, increasing.
+        inside: [losses], the probability of each with the canary in.
+        infinite: that of an infinite loss.
+    """
+    loss, inside = loss[::-1], inside[::-1]
+    tpr = np.cumsum(np.concatenate([[infinite], inside]))
     there = inside > 0
     outside = np.zeros_like(inside)
     outside[there] = np.exp(np.minimum(np.log(inside[there]) - loss[there], 0.0))

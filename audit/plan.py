@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from attacks.base import Attack
+from attacks.extraction.task import check_spelling
 from attacks.scores import Observations, Scores
-from attacks.view import ArrayView
+from attacks.view import Access, ArrayView
 from audit import registry
 from audit.accounting import noise_multiplier
 from audit.claim import Claim
 from audit.config import AuditPlan, Experiment
+from audit.estimators.base import Estimator
 from audit.mechanism import DPSGD
 from audit.store import SCHEMA_VERSION, jsonable
 from audit.training.base import SweepTrainer
@@ -122,6 +125,7 @@ def audit_work(
         audit.trainer.with_noise(0.0).check(dataset, canaries)
         for attack in audit.attacks:
             attack.check(canaries)
+        _check_spelling(audit, canaries)
         sets.append(canaries)
     root, cells = derive_seed(seed, *branch) if branch else seed, []
     for epsilon in only or experiment.all_epsilons:
@@ -140,10 +144,17 @@ def _initial_model(audit: AuditPlan, dataset: Dataset) -> InitialModel | None:
     return lambda records: view.probabilities(records.x)[0]
 
 
+def _check_spelling(audit: AuditPlan, canaries: CanarySet) -> None:
+    """Refuse secrets that attacks could not search token by token, before anything is trained."""
+    symbols = audit.trainer.symbols
+    if symbols is not None and any(
+        attack.needs_secrets and attack.access is Access.TOKEN_LOG_PROBABILITIES for attack in audit.attacks
+    ):
+        check_spelling(symbols, canaries)
+
+
 def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusion) -> None:
-    """Refuse an estimator that can use the scores of no attack, before anything is trained."""
-    shape = inclusion.member.shape
-    nothing = {name: np.zeros(shape) for name in ("guessed", "reconstructed", "exposure")}
+    """Refuse an estimator that can use what no attack gives, before anything is trained."""
     for estimator in audit.estimators:
         if estimator.only_for not in (None, audit.canaries.neighbours):
             raise InputError(
@@ -152,13 +163,34 @@ def _check_estimators(audit: AuditPlan, canaries: CanarySet, inclusion: Inclusio
             )
         if (mechanism := audit.trainer.mechanism) and (misfit := estimator.misfit(mechanism)):
             raise InputError(f"Estimator '{estimator.name}' does not fit the trainer of audit '{audit.name}': {misfit}")
-        reasons = []
-        for attack in audit.attacks:
-            evidence = nothing if attack.family == "extraction" else {}
-            scores = Scores.join(Observations(canaries.ids, np.zeros(shape), evidence), canaries, inclusion)
-            reasons.append(estimator.inapplicable(scores.select(~scores.reference)))
+        reasons = [_misfit(estimator, attack, canaries, inclusion) for attack in audit.attacks]
         if all(reasons):
-            raise InputError(f"Estimator '{estimator.name}' cannot be used in audit '{audit.name}': {reasons[0]}")
+            because = _because(estimator, audit, reasons)
+            raise InputError(f"Estimator '{estimator.name}' cannot be used in audit '{audit.name}': {because}")
+
+
+def _misfit(estimator: Estimator, attack: Attack, canaries: CanarySet, inclusion: Inclusion) -> str | None:
+    """Why the estimator cannot use what the attack gives; of one that does not say, all that it needs is expected."""
+    given, shape = attack.gives(), inclusion.member.shape
+    names = estimator.needs if given is None else sorted(given)
+    nothing = Observations(canaries.ids, np.zeros(shape), {name: np.zeros(shape) for name in names})
+    scores = Scores.join(nothing, canaries, inclusion)
+    return estimator.inapplicable(scores.select(~scores.reference))
+
+
+def _because(estimator: Estimator, audit: AuditPlan, reasons: list[str | None]) -> str:
+    """The first reason that is not lack of evidence; else the evidence that no attack gives, and who would give it."""
+    needs = set(estimator.needs)
+    enough = [(given := attack.gives()) is None or given >= needs for attack in audit.attacks]
+    if any(enough):
+        return reasons[enough.index(True)] or ""
+    names = " and ".join(f"'{attack.title}'" for attack in audit.attacks)
+    known = [name for name, cls in registry.available(registry.ATTACKS).items() if needs <= (cls.evidence or set())]
+    would = f"; {', '.join(known)} would" if known else ""
+    return (
+        f"it needs the evidence {' and '.join(map(repr, estimator.needs))}, which {names} "
+        f"{'do' if len(reasons) > 1 else 'does'} not give{would}."
+    )
 
 
 def _cell(

@@ -19,14 +19,12 @@ from audit.estimators.base import Estimator
 from audit.estimators.reconstruction import Reconstruction
 from audit.store import RunDirectory
 from canaries.errors import InputError
+from canaries.spaces import MOST_BITS
 
 Counted = Literal["models", "canaries"]
 
 MOST = 2**17
 """More models or canaries than this are not planned for."""
-
-MOST_BITS = 1000.0
-"""Longer secrets have no number of values that a float holds."""
 
 PRECISION = 1.02
 """Counts that are needed are given to this factor."""

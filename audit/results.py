@@ -132,6 +132,37 @@ class RecordRisk:
     non_members: int
 
 
+@dataclass(frozen=True)
+class EvidenceRate:
+    """How often an attack's evidence was true of canaries of one repetition count and length, see `Attack.rates`.
+
+    Attributes:
+        evidence: its name.
+        title: what the attack calls it.
+        repetitions: records that hold the canary; 0 stands for canaries that were never inserted.
+        bits: log2 of the number of possible secrets; 0 for canaries without a secret.
+        pairs: pairs (model, canary) that it is a share of: the canary was in, or never inserted.
+        models: how many models the pairs are of.
+        share: of these pairs, with its 95% interval: Wilson's, for as many trials as the pairs are worth.
+        left_out_pairs: pairs of the same canaries with models whose coin left them out; 0 for the never inserted.
+        left_out: the share of those pairs; None where there are none.
+    """
+
+    evidence: str
+    title: str
+    repetitions: int
+    bits: float
+    pairs: int
+    models: int
+    share: Interval
+    left_out_pairs: int = 0
+    left_out: Interval | None = None
+
+    def of_these_models(self) -> bool:
+        """True where the interval of `share` takes canaries for replicates; see `Extraction.of_these_models`."""
+        return self.models < 2 or self.share.value in (0.0, 1.0)
+
+
 @dataclass(frozen=True, eq=False)
 class AttackResult:
     """One attack on the models of one cell.
@@ -177,6 +208,7 @@ class AttackResult:
     chance_p: Mapping[str, float] = field(default_factory=dict)
     unproven: frozenset[str] = frozenset()
     held_out: Scores | None = None
+    rates: tuple[EvidenceRate, ...] = ()
 
     @property
     def proving(self) -> Scores:

@@ -86,7 +86,7 @@ def _cell(run: RunDirectory, cell: dict[str, Any], audit: dict[str, Any]) -> Cel
     frame = run.scores(audit["name"], cell["units"])
     facts = run.facts(audit["name"], cell["units"])
     seen = {
-        AttackKind(attack.title, attack.family, attack.access.value): (
+        AttackKind.of(attack): (
             attack,
             scores_from_frame(frame[frame["attack"] == attack.title], cell["randomised"]),
         )

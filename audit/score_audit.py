@@ -21,6 +21,8 @@ from audit.estimators.base import Estimator
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.independent import needs_one_canary
 from audit.evidence_control import evidence_p_values, unproven
+from audit.formatting import confidence as shown_confidence
+from audit.formatting import lower
 from audit.mechanism import DPSGD
 from audit.metrics import association_p_value
 from audit.pld import pld_epsilon
@@ -98,8 +100,9 @@ def audit_scores(
     """Bound epsilon from scores, by the named estimator or by what fits them.
 
     The verdict rests on the test of the claim itself; on the headline where an estimator was asked for by name.
-    There is no model without noise to show that the attack works, so the scores have to show it themselves: where they
-    tell nothing of membership, the verdict is INCONCLUSIVE.
+    There is no model without noise to show that the attack works, so what the verdict rests on has to show it itself:
+    where the scores tell nothing of membership, or an estimator that was asked for and reads evidence in their place
+    shows nothing at the confidence of a control, the verdict is INCONCLUSIVE.
 
     Raises:
         InputError: for scores of one side only, or that the estimator cannot use.
@@ -144,22 +147,70 @@ def audit_scores(
             chance_p=evidence_p_values(references, estimators) if references.ids else {},
             unproven=unproven(bounds[:1], estimators),
         )
+        strict = _strict(estimators[0], planted, delta, seed) if estimator is not None else None
+        controls = _controls(attack)
+        if strict is not None:
+            controls = replace(controls, seen=frozenset({attack.attack} if strict.epsilon > 0 else ()))
         verdict = judge(
             claim,
             [attack],
-            _controls(attack),
+            controls,
             planted.models,
             planted.models,
             Policy().least_power,
             1 - confidence,
             bounds_refute=attack.claim_test is None,
         )
-        if not _controls(attack).seen and verdict.outcome is Outcome.INCONCLUSIVE:
-            reason = f"The scores tell nothing of membership (p = {attack.seen_p:.2g}), so nothing follows from them."
-            if association_p_value(perfect_scores(planted)) >= CONTROL_ALARM:
-                reason = "There are too few scores to tell anything of membership: not even a perfect attack's would."
-            verdict = replace(verdict, reason=reason)
+        if not controls.seen and not verdict.alarmed and verdict.outcome is Outcome.INCONCLUSIVE:
+            proven = _all_the_same(bounds)
+            more = " more" if proven else ""
+            verdict = replace(
+                verdict,
+                reason=proven
+                + (
+                    _score_silence(attack.seen_p, planted, more)
+                    if strict is None
+                    else _evidence_silence(estimators[0], strict, more)
+                ),
+            )
     return ScoreAudit(bounds, because, auc, verdict, _estimates(planted, delta, confidence, seed), test)
+
+
+def _strict(chosen: Estimator, planted: Scores, delta: float, seed: int) -> Bound | None:
+    """The bound of an estimator of evidence at the confidence of a control; None of one that reads scores."""
+    if not chosen.needs:
+        return None
+    return chosen.bound(planted, delta, 1 - CONTROL_ALARM, chosen.only_for or ADD_OR_REMOVE_ONE, seed)
+
+
+def _score_silence(seen_p: float, planted: Scores, more: str) -> str:
+    """Why scores that show too little show nothing, or nothing more."""
+    if association_p_value(perfect_scores(planted)) >= CONTROL_ALARM:
+        return "There are too few scores to tell anything of membership: not even a perfect attack's would."
+    return (
+        f"The scores do not show membership (p = {seen_p:.2g}, not below {CONTROL_ALARM:g}), so nothing{more} follows "
+        "from them."
+    )
+
+
+def _evidence_silence(chosen: Estimator, strict: Bound, more: str) -> str:
+    """Why evidence that shows too little shows nothing, or nothing more."""
+    read = f"evidence {' and '.join(map(repr, chosen.needs))}, which {chosen.name} reads,"
+    level = shown_confidence(strict.confidence)
+    if not strict.ceiling > 0:
+        return (
+            f"There is too little of the {read} to tell whether the attack works: not even a perfect one would show "
+            f"anything at confidence {level}."
+        )
+    return f"The {read} shows nothing at confidence {level}, so nothing{more} follows from it."
+
+
+def _all_the_same(bounds: tuple[Bound, ...]) -> str:
+    """What is proven even where the attack is not seen to work, as a sentence; empty if nothing."""
+    best = max((bound for bound in bounds if not bound.parametric), key=lambda bound: bound.epsilon, default=None)
+    if best is None or not best.epsilon > 0:
+        return ""
+    return f"Epsilon is at least {lower(best.epsilon)} by {best.estimator}. "
 
 
 def named_estimator(

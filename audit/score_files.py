@@ -12,8 +12,10 @@ What was randomised is, in this order: what the caller says; the column `randomi
 "model" where there is one canary, or where there are several models and each has all its canaries or none (coins of
 their own for each canary would hardly fall so, and taking them for independent would prove too much); else "canary".
 
-The further columns that `write_scores` writes (`reference`, `repetitions`, `space`) are read where they are there, and
-other columns of numbers or truth values become evidence. A file beside a manifest needs `score` and `canary` only.
+The further columns that `write_scores` writes (`reference`, `repetitions`, `space`, `secret_set`) are read where they
+are there, and other columns of numbers or truth values become evidence. `secret_set` is a whole number for each model:
+models of equal numbers hold the same secrets under the canaries' names, others hold secrets of their own; without it
+all hold the same. A file beside a manifest needs `score` and `canary` only.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from audit.manifest import Manifest
 from canaries.errors import InputError
 from canaries.inclusion import Randomised
 
-KNOWN = ("model", "canary", "member", "score", "randomised", "reference", "repetitions", "space")
+KNOWN = ("model", "canary", "member", "score", "randomised", "reference", "repetitions", "space", "secret_set")
 TRUTH = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
@@ -71,6 +73,8 @@ def write_scores(scores: Scores, path: str | Path) -> None:
     if scores.calibrated == "leave-one-out":
         raise InputError("Scores that were calibrated leave-one-out prove nothing; write the signals they came from.")
     table = scores.frame().assign(randomised=scores.randomised)
+    if scores.secret_set is not None:
+        table["secret_set"] = np.repeat(scores.secret_set, len(scores.ids))
     if (extension := Path(path).suffix.lower()) == ".csv":
         table.to_csv(path, index=False)
     elif extension == ".parquet":
@@ -146,6 +150,12 @@ def _scores(table: pd.DataFrame, member: NDArray[np.bool_], path: str, rows_are_
             raise InputError(f"Column '{column}' of {path} differs between rows of canary '{ids[differs.argmax()]}'.")
         return square[0]
 
+    def per_model(column: str, values: NDArray[Any]) -> NDArray[Any]:
+        square = matrix(values)
+        if (differs := (square != square[:, :1]).any(axis=1)).any():
+            raise InputError(f"Column '{column}' of {path} differs between rows of model '{models[differs.argmax()]}'.")
+        return square[:, 0]
+
     ones = np.ones(len(table))
     reference = truth(table["reference"], path) if "reference" in table else ones == 0
     repetitions = numbers(table["repetitions"], path) if "repetitions" in table else ones
@@ -160,8 +170,21 @@ def _scores(table: pd.DataFrame, member: NDArray[np.bool_], path: str, rows_are_
         repetitions=per_canary("repetitions", repetitions).astype(np.int64),
         randomised="canary",
         space=per_canary("space", space),
+        secret_set=per_model("secret_set", _whole(table["secret_set"], path)) if "secret_set" in table else None,
         evidence={name: matrix(values) for name, values in _evidence(table).items()},
     )
+
+
+def _whole(cells: pd.Series[Any], path: str) -> NDArray[np.int64]:
+    """int64[n] from cells of whole numbers."""
+    values = numbers(cells, path)
+    if (bad := (np.abs(values) > 2**53) | (values != np.floor(values))).any():
+        row = int(bad.argmax())
+        raise InputError(
+            f"Expected a whole number in column '{cells.name}' of {path}, got {str(cells.iloc[row])!r} in data row "
+            f"{row + 1}."
+        )
+    return values.astype(np.int64)
 
 
 def _names(table: pd.DataFrame, column: str, default: list[str], path: str) -> NDArray[Any]:
@@ -182,9 +205,12 @@ def _full_matrix(
     for wrong, what in ((counts > 1, "more than one row"), (counts == 0, "no row")):
         if wrong.any():
             i, j = divmod(int(wrong.argmax()), len(ids))
+            hint = ""
+            if len(models) > 1 and np.bincount(canary).max() == 1:
+                hint = "; secrets of each model's own share canaries' names, and column 'secret_set' tells them apart"
             raise InputError(
                 f"{path} has {what} for model '{models[i]}' and canary '{ids[j]}'; "
-                f"expected one for each of {len(models)} models and {len(ids)} canaries."
+                f"expected one for each of {len(models)} models and {len(ids)} canaries{hint}."
             )
     return np.argsort(model * len(ids) + canary, kind="stable")
 

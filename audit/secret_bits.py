@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
-from dp_accounting.pld import privacy_loss_distribution as pld
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr, ndtri
 from scipy.stats import binom
 
+from audit.bounds import ADD_OR_REMOVE_ONE
 from audit.claim import Claim
 from audit.estimators.group import group_privacy
 from audit.estimators.secret_guess import success_ceiling
 from audit.gaussian import mu_of
-from audit.loss_curve import LOSS_INTERVAL, Curve, curve_of, polygon
+from audit.group_curve import SHARP_BITS, check_copies, group_curve
+from audit.loss_curve import Curve, curve_of
 from audit.mechanism import DPSGD
-from audit.pld import loss_interval
 from canaries.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -35,7 +33,7 @@ ORDERS = np.concatenate([1 + np.geomspace(1e-3, 1, 40), np.geomspace(2.1, 128, 6
 MOST_POINTS = 100_000
 """The most points of a numerical integral; a wider one is bounded from above instead."""
 
-MOST_BITS = 512.0
+MOST_BITS = SHARP_BITS
 """The most bits that are looked at."""
 
 
@@ -51,7 +49,7 @@ def epsilon_delta_success(kappa: float, epsilon: float, delta: float, copies: in
     _check(kappa)
     if not epsilon >= 0 or not 0 <= delta <= 1:
         raise InputError(f"Expected epsilon >= 0 and delta in [0, 1], got {epsilon} and {delta}.")
-    _check_copies(copies)
+    check_copies(copies)
     return success_ceiling(*group_privacy(epsilon, delta, copies), 1 / kappa)
 
 
@@ -92,7 +90,7 @@ def renyi_success(kappa: float, divergence: Floats, orders: Floats = ORDERS) -> 
     """
     _check(kappa)
     exponents = (orders - 1) / orders * (math.log(kappa) + divergence)
-    return float(min(1.0, np.exp(exponents.min())))
+    return math.exp(min(0.0, float(exponents.min())))
 
 
 def gaussian_divergence(mu: float, orders: Floats = ORDERS) -> Floats:
@@ -112,7 +110,7 @@ def divergence_of(mechanism: DPSGD, copies: int = 1, orders: Floats = ORDERS) ->
     """
     if mechanism.noise_multiplier == 0:
         raise InputError("A mechanism without noise claims nothing, so it bounds no success.")
-    _check_copies(copies)
+    check_copies(copies)
     total = np.zeros(len(orders))
     for steps, rate in mechanism.phases:
         total += steps * _step_divergence(mechanism.noise_multiplier, rate, copies, orders)
@@ -147,43 +145,6 @@ def _step_divergence(sigma: float, rate: float, copies: int, orders: Floats) -> 
     return out
 
 
-@lru_cache(maxsize=256)
-def group_curve(mechanism: DPSGD, copies: int) -> Curve:
-    """The trade-off curve of DP-SGD between a secret in `copies` records and in none.
-
-    Under Poisson sampling a step sees a binomial number of the copies, and the worst case is that their gradients all
-    point one way: a mixture of Gaussians, composed over steps (Choquette-Choo, Ganesh, Steinke, Thakurta 2024, "Privacy
-    Amplification for Matrix Mechanisms", Lemma 4.4, by dp-accounting). It is far below what group privacy makes of the
-    curve of one copy. The discretisation only ever moves it up; it grows with what one step can divulge, so that the
-    time does not (see `loss_interval`).
-
-    Raises:
-        InputError: without noise, or for less than one copy.
-    """
-    _check_copies(copies)
-    if copies == 1 or mechanism.sampling == "full-batch" or mechanism.noise_multiplier == 0:
-        return curve_of(mechanism, copies)
-    total = sum(steps for steps, _ in mechanism.phases)
-    # A step in which all copies are drawn loses as much as one of a single copy under so many times less noise.
-    all_drawn = replace(mechanism, noise_multiplier=mechanism.noise_multiplier / copies)
-    interval = loss_interval(all_drawn, 2 * LOSS_INTERVAL / max(1.0, math.sqrt(total / 100)))
-    composed: pld.PrivacyLossDistribution | None = None
-    for steps, rate in mechanism.phases:
-        weights = binom.pmf(np.arange(copies + 1), copies, rate)
-        likely = np.flatnonzero(weights > 1e-14)
-        weights[copies] += 1 - weights[likely].sum() if likely[-1] < copies else 0.0
-        likely = np.union1d(likely, [copies])
-        step = pld.from_mixture_gaussian_mechanism(
-            mechanism.noise_multiplier,
-            sensitivities=likely.astype(float).tolist(),
-            sampling_probs=(weights[likely] / weights[likely].sum()).tolist(),
-            value_discretization_interval=interval,
-        ).self_compose(steps)
-        composed = step if composed is None else composed.compose(step)
-    assert composed is not None
-    return polygon(composed)
-
-
 def required_bits(success: Callable[[float], float], probability: float = 0.01, guesses: int = 1) -> float:
     """How many bits a uniform secret must have so that `guesses` guesses find it with at most this probability.
 
@@ -198,8 +159,10 @@ def required_bits(success: Callable[[float], float], probability: float = 0.01, 
     >>> round(required_bits(lambda kappa: kappa, 0.01), 2)  # no model at all: log2(100)
     6.64
     """
-    if not 0 < probability < 1 or guesses < 1:
-        raise InputError(f"Expected probability in (0, 1) and guesses >= 1, got {probability} and {guesses}.")
+    if not 0 < probability < 1 or not isinstance(guesses, int | np.integer) or guesses < 1:
+        raise InputError(
+            f"Expected probability in (0, 1) and a whole number of guesses >= 1, got {probability} and {guesses!r}."
+        )
     least = math.log2(guesses)
 
     def safe(bits: float) -> bool:
@@ -217,11 +180,12 @@ def required_bits(success: Callable[[float], float], probability: float = 0.01, 
 def allowed_by(claim: Claim, copies: int = 1) -> Callable[[float], float]:
     """Kappa -> the largest success that a claim allows for a secret in `copies` records.
 
-    By the whole trade-off curve where the mechanism is claimed (several copies by repeating the curve of one: quick,
-    and somewhat above `group_curve`), by epsilon and delta alone otherwise.
+    By the whole trade-off curve where the mechanism is claimed (several copies by `group_curve`; where records are
+    replaced, by repeating the curve of one, which is higher), by epsilon and delta alone otherwise.
     """
     if claim.has_curve and claim.mechanism is not None:
-        curve = curve_of(claim.mechanism, copies, claim.adjacency)
+        added = claim.adjacency == ADD_OR_REMOVE_ONE
+        curve = group_curve(claim.mechanism, copies) if added else curve_of(claim.mechanism, copies, claim.adjacency)
         return lambda kappa: curve_success(kappa, curve)
     return lambda kappa: epsilon_delta_success(kappa, claim.epsilon, claim.delta, copies)
 
@@ -238,17 +202,13 @@ def bounds_of(mechanism: DPSGD, epsilon: float, delta: float, copies: int = 1) -
 
 def gaussian_bounds(epsilon: float, delta: float, copies: int = 1) -> dict[str, Callable[[float], float]]:
     """As `bounds_of`, for a full-batch Gaussian mechanism of this claim, whatever its steps."""
+    check_copies(copies)
     mu = copies * mu_of(epsilon, delta)
     return {
         "trade-off curve": lambda kappa: gaussian_success(kappa, mu),
         "Renyi": lambda kappa: renyi_success(kappa, gaussian_divergence(mu)),
         "(epsilon, delta)": lambda kappa: epsilon_delta_success(kappa, epsilon, delta, copies),
     }
-
-
-def _check_copies(copies: int) -> None:
-    if not isinstance(copies, int | np.integer) or copies < 1:
-        raise InputError(f"Expected a whole number of copies >= 1, got {copies!r}.")
 
 
 def _check(kappa: float) -> None:

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from canaries.errors import InputError
 from canaries.labels import InitialModel, least_likely_under
 from canaries.records import ArrayRecords, Dataset, GradientRecords, Records, TextRecords
-from canaries.spaces import Space, space_of, uniform
+from canaries.spaces import Space, countable, space_of, uniform
 
-_uniform = lru_cache(maxsize=256)(uniform)
+
+@lru_cache(maxsize=256)
+def _uniform(alphabet: str, length: int) -> Space:
+    return countable(uniform(alphabet, length))
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,11 @@ class Secret:
 
     @property
     def space(self) -> Space:
-        """All values that the secret might have had."""
+        """All values that the secret might have had.
+
+        Raises:
+            InputError: for more than 2^1000 of them.
+        """
         return space_of(self.form) if self.form else _uniform(self.alphabet, len(self.value))
 
     @property

@@ -7,6 +7,7 @@ small automaton, whose states a search can walk without ever listing the values.
 from __future__ import annotations
 
 import itertools
+import math
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ frog fuel gate gift goat gold hail hand harp hawk helm hill horn hour iron jade
 """
 WORDS = tuple(_WORDS.split())
 """64 words of four letters: 6 bits each."""
+
+MOST_BITS = 1000
+"""Larger spaces have no number of values that a float holds."""
 
 DOMAINS = ("example.com", "example.net", "example.org")
 """Reserved for documentation (RFC 2606), so that no drawn address is anybody's."""
@@ -236,14 +240,14 @@ def space_of(form: str) -> Space:
     """The space of a format such as "{letters:2}-{digits:4}".
 
     Raises:
-        InputError: for an unknown slot, a size outside [1, 64], or a format without slots.
+        InputError: for an unknown slot, a size outside [1, 64], a format without slots, or one of over 1,000 bits.
     """
     parts: list[Space] = []
     for text, field, spec in slots(form):
         if text:
             parts.append(one_of([text]))
         if field is not None:
-            if not spec.isdecimal() or not 1 <= int(spec) <= LARGEST:
+            if not (spec.isascii() and spec.isdecimal()) or not 1 <= int(spec) <= LARGEST:
                 raise InputError(
                     f"Expected slots such as {{digits:8}}, with a size in [1, {LARGEST}], got {{{field}:{spec}}}; "
                     f"allowed: {', '.join(SLOTS)}."
@@ -251,7 +255,21 @@ def space_of(form: str) -> Space:
             parts.append(_slot(field, int(spec)))
     if not any(field for _, field, _ in slots(form)):
         raise InputError(f"Expected a format with one slot or more ({', '.join(SLOTS)}), got {form!r}.")
-    return chain(parts)
+    return countable(chain(parts))
+
+
+def countable(space: Space) -> Space:
+    """The space, if its number of values is one that statistics can work with.
+
+    Raises:
+        InputError: for more than 2^1000 values.
+    """
+    if space.size > 2**MOST_BITS:
+        raise InputError(
+            f"Expected secrets of {MOST_BITS:,} bits or less, got {math.log2(space.size):,.0f} bits in up to "
+            f"{space.longest} characters."
+        )
+    return space
 
 
 def transitions(space: Space, alphabet: Sequence[str]) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
     python -m experiments.secret_report runs/secrets --out docs/results
 
 It writes secrets.csv (a row for each pipeline, epsilon and number of records) and the figures of extraction, of
-extraction beside membership, of the bits that a secret needs, and of utility.
+extraction beside membership, of the bits that a secret needs, and of utility; of a run without secrets, what attacks
+found by number of records.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 from audit import plots
 from audit.auc import auc_interval
 from audit.programs import run_program
+from audit.report.publish import rates_frame
 from audit.results import AttackResult, CellResult, Extraction, Interval, RunResult
 from audit.runs import load_result
 
@@ -79,7 +81,9 @@ def main() -> None:
     arguments = parser.parse_args()
     result = load_result(arguments.run)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    table(result).to_csv(arguments.out / f"{arguments.name}.csv", index=False, lineterminator="\n")
+    found = table(result)
+    shown = found if len(found) else rates_frame(result).round(4)
+    shown.to_csv(arguments.out / f"{arguments.name}.csv", index=False, lineterminator="\n")
     for name, draw in FIGURES.items():
         figure = draw(result)
         if figure is not None:

@@ -2,8 +2,9 @@
 
     python -m experiments.secret_tables
 
-A marker is an HTML comment, `<!-- table: secrets 16 -->` with the name of a CSV file and a number of records, and the
-table after it reaches to the next empty line.
+A marker is an HTML comment: `<!-- table: secrets 16 -->` with the name of a CSV file and a number of records, or
+`<!-- rates: memorisation reconstructed -->` with the name of one of rates and an evidence. The table after it
+reaches to the next empty line.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from audit.programs import run_program
 PAGE = Path(__file__).parent.parent / "docs" / "secrets.md"
 PIPELINES = {"rate-2": "rate 2", "rate-half": "rate 0.5", "mail": "", "lengths": ""}
 TABLE = re.compile(r"(?<=<!-- table: )(\w+) (\d+)( -->\n)(?:\|.*\n)*")
+RATES = re.compile(r"(?<=<!-- rates: )(\w+) (\w+)( -->\n)(?:\|.*\n)*")
 LOSS, UNIGRAM = "test loss (nats per character)", "unigram loss (nats per character)"
 NO_BETTER = "¶"
 ALIKE = "‡"
@@ -31,7 +33,32 @@ def refresh(page: str, results: Path) -> str:
         frame = pd.read_csv(results / f"{marker[1]}.csv")
         return f"{marker[1]} {marker[2]}{marker[3]}{leaks(frame, int(marker[2]))}"
 
-    return TABLE.sub(made, page)
+    def counted(marker: re.Match[str]) -> str:
+        frame = pd.read_csv(results / f"{marker[1]}.csv")
+        return f"{marker[1]} {marker[2]}{marker[3]}{rates(frame, marker[2])}"
+
+    return RATES.sub(counted, TABLE.sub(made, page))
+
+
+def rates(frame: pd.DataFrame, evidence: str) -> str:
+    """The rates of one evidence as a Markdown table: a column an epsilon, a row a number of records and a pipeline."""
+    frame = frame[frame.evidence == evidence].sort_values("records", ascending=False, kind="stable")
+    epsilons = sorted(frame.claimed_epsilon.unique())
+    head = [frame.title.iloc[0], *(_epsilon(e, i == 0) for i, e in enumerate(epsilons))]
+    lines = [head, ["---"] * len(head)]
+    for records, pipeline in frame[["records", "audit"]].drop_duplicates().itertuples(index=False):
+        mine = frame[(frame.records == records) & (frame.audit == pipeline)].set_index("claimed_epsilon")
+        count = f"{records} record{'s' * (records > 1)}" if records else "never inserted"
+        label = ", ".join(filter(None, (count, PIPELINES.get(pipeline, pipeline))))
+        lines.append([label, *(_rate(mine.loc[epsilon]) for epsilon in epsilons)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _rate(row: pd.Series) -> str:
+    """Successes of pairs, with the interval, marked where models are all alike; and those of pairs left out."""
+    alike = ALIKE if row.replicates == "canaries" else ""
+    shown = f"{round(row.rate * row.pairs)}/{row.pairs} [{row.rate_low:.2f}, {row.rate_high:.2f}]{alike}"
+    return shown + (f"; {round(row.left_out * row.left_out_pairs)}/{row.left_out_pairs}" if row.left_out_pairs else "")
 
 
 def leaks(frame: pd.DataFrame, records: int, attack: str = "extraction") -> str:

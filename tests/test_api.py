@@ -1,6 +1,7 @@
 """The Python API: a user's own training function, audited in a few lines."""
 
 import json
+import string
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from sklearn.linear_model import LogisticRegression
 import attacks
 import audit
 import canaries
+from attacks.extraction import Extraction
 from attacks.label_only import Augmentations
 from attacks.population import Population
+from attacks.view import TextView
 from audit.estimators import CalibratedLossCurve, ClopperPearson
 from audit.mechanism import DPSGD
 from audit.results import Outcome
@@ -70,6 +73,44 @@ def test_its_report_and_its_json(refuted, tmp_path):
     assert "overfit" in page
     document = json.loads(json.dumps(refuted.json(), allow_nan=False))
     assert document["verdict"]["outcome"] == "REFUTED"
+
+
+def knows(texts, seed):
+    """A model of texts that has learnt by heart what it was trained on; asked for tokens, by whoever holds it."""
+    letters = string.ascii_lowercase + string.digits + " .:"
+
+    def next_token(prefixes):
+        said = ["".join(letters[t - 1] for t in prefix) for prefix in prefixes]
+        rows = np.ones((len(said), len(letters) + 1))
+        for row, begun in zip(rows, said, strict=True):
+            for text in texts:
+                if text.startswith(begun) and len(text) > len(begun):
+                    row[letters.index(text[len(begun)]) + 1] += 1000
+        return np.log(np.concatenate([np.full((len(said), 1), 1e-300), (rows / rows.sum(axis=1)[:, None])[:, 1:]], 1))[
+            None
+        ]
+
+    def score(tokens):
+        each = [next_token(tokens[:, :t])[0, np.arange(len(tokens)), tokens[:, t]] for t in range(tokens.shape[1])]
+        return np.stack(each, axis=1)[None]
+
+    return TextView(next_token, score, 1, letters)
+
+
+def test_secrets_are_extracted_from_models_that_answer_tokens():
+    made = Secrets(template="{name}: {secret}.", name_letters=4, digits=3, repetitions=(1,))
+    result = call(
+        knows, [f"text {i}" for i in range(60)], canaries=made, attacks=[attacks.Loss(), Extraction()],
+        models=3, count=8, references=4,
+    )  # fmt: skip
+    membership, extraction = result.run.cells[0].attacks
+    members, never = sorted(extraction.extraction, key=lambda group: -group.repetitions)
+    assert (members.rate.value, members.exposure) == (1, pytest.approx(np.log2(1000)))
+    assert never.rate.value == 0
+    # What is guessed counts, though the first attack guesses nothing.
+    assert "secret-guess" in {bound.estimator for bound in extraction.bounds}
+    assert "secret-guess" not in {bound.estimator for bound in membership.bounds}
+    assert result.verdict.outcome is Outcome.REFUTED
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from attacks import Scores
+from audit.estimators import Reconstruction, SecretGuess
 from audit.manifest import Manifest
 from audit.score_files import read_scores, write_scores
 from canaries import Secret
@@ -140,6 +143,7 @@ def test_what_is_written_is_read_back(tmp_path, data, extension, randomised):
         randomised=randomised,
         space=10.0 ** np.arange(n),
         evidence={"guessed": member, "exposure": np.arange(models * n).reshape(models, n) / 4},
+        secret_set=data.draw(st.none() | arrays(np.int64, models, elements=st.integers(-(2**53), 2**53))),
     )
     path = tmp_path / f"scores.{extension}"
     write_scores(scores, path)
@@ -147,9 +151,64 @@ def test_what_is_written_is_read_back(tmp_path, data, extension, randomised):
     assert (back.ids, back.randomised) == (scores.ids, scores.randomised)
     for name in ("score", "member", "reference", "repetitions", "space"):
         np.testing.assert_array_equal(getattr(back, name), getattr(scores, name))
+    assert set(back.evidence) == set(scores.evidence)
+    if scores.secret_set is None:
+        assert back.secret_set is None
+    else:
+        np.testing.assert_array_equal(back.secret_set, scores.secret_set)
     assert back.evidence["guessed"].dtype == bool
     for name, array in scores.evidence.items():
         np.testing.assert_array_equal(back.evidence[name], array)
+
+
+@pytest.mark.parametrize("extension", ["csv", "parquet"])
+def test_secrets_of_each_model_s_own_prove_as_much_after_the_round_trip(tmp_path, extension):
+    member = np.random.default_rng(0).random((8, 5)) < 0.5
+    scores = replace(
+        Scores.from_matrix(np.zeros((8, 5)), member, "canary"),
+        space=np.full(5, 1e6),
+        evidence={"guessed": member},
+        secret_set=np.arange(8),
+    )
+    path = tmp_path / f"scores.{extension}"
+    write_scores(scores, path)
+    for estimator in (SecretGuess(), Reconstruction(prior=1e-6)):
+        given = replace(scores, evidence={"guessed": member, "reconstructed": member})
+        write_scores(given, path)
+        bound = estimator.bound(read_scores(path), 1e-5)
+        assert bound == estimator.bound(given, 1e-5)
+        assert bound.epsilon > estimator.bound(replace(given, secret_set=None), 1e-5).epsilon
+
+
+def test_a_file_may_say_which_models_hold_secrets_of_their_own(tmp_path):
+    head = "model,canary,score,member,space,guessed,secret_set\n"
+    rows = [f"{m},{c},0,{(m + i) % 2},100,1,{m // 2}\n" for m in range(4) for i, c in enumerate("ab")]
+    np.testing.assert_array_equal(read_scores(csv(tmp_path, head + "".join(rows))).secret_set, [0, 0, 1, 1])
+    assert set(read_scores(csv(tmp_path, head + "".join(rows))).evidence) == {"guessed"}
+
+
+def test_canaries_named_for_their_model_are_told_of_the_column_that_is_meant(tmp_path):
+    with pytest.raises(InputError, match=r"no row for model '0' and canary 'b'; .* 'secret_set' tells them apart\.$"):
+        read_scores(csv(tmp_path, "model,canary,score,member\n0,a,1,1\n1,b,0,0\n"))
+    with pytest.raises(InputError, match=r"no row for model '1' and canary 'b'; .* 2 models and 2 canaries\.$"):
+        read_scores(csv(tmp_path, "model,canary,score,member\n0,a,1,1\n0,b,0,0\n1,a,1,1\n"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (("0", "1"), "Column 'secret_set' of .* differs between rows of model 'm'"),
+        (("0", "0.5"), "Expected a whole number in column 'secret_set' of .*, got '0.5' in data row 2"),
+        (("0", "inf"), "Expected a whole number in column 'secret_set' of .*, got 'inf' in data row 2"),
+        (("a", "0"), "Expected a number in column 'secret_set' of .*, got 'a' in data row 1"),
+    ],
+)
+def test_a_secret_set_that_is_none_is_refused(tmp_path, cells, sentence):
+    text = "model,canary,score,member,secret_set\n" + "".join(
+        f"m,{name},0,{i},{cell}\n" for i, (name, cell) in enumerate(zip("ab", cells, strict=True))
+    )
+    with pytest.raises(InputError, match=sentence):
+        read_scores(csv(tmp_path, text))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,9 @@ from audit.results import Interval, RunResult
 from audit.runs import load_result
 from audit.secret_bits import MOST_BITS, allowed_by
 from audit.sweeping import sweep
+from audit.training.datasets.texts import ALPHABET
 from audit.utility import TEXT_LOSS, UNIGRAM, unigram_loss
+from canaries.errors import InputError
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.toml"))
 TINY = {
@@ -221,6 +224,29 @@ def test_other_exposures_have_no_whisker(result: RunResult, change: dict[str, fl
         assert low < line.get_ydata()[0] < high
 
 
+def test_an_attack_that_never_names_the_likeliest_value_has_no_panel_of_lengths(result: RunResult) -> None:
+    def only(keep: tuple[int, ...]) -> RunResult:
+        """As if the attack looked at these numbers of values alone."""
+        cells = []
+        for cell in result.cells:
+            rows = [replace(row, top=tuple((k, row.top[0][1]) for k in keep)) for row in cell.attacks[0].extraction]
+            cells.append(replace(cell, attacks=(replace(cell.attacks[0], extraction=tuple(rows)),)))
+        return replace(result, cells=tuple(cells))
+
+    for keep, panels in (((1, 10), 3), ((10,), 1), (tuple(range(10, 40)), 1)):
+        changed = only(keep)
+        figure = plots.bits(changed)
+        assert figure is not None
+        assert len([ax for ax in figure.axes if ax.get_visible()]) == panels  # What the claim needs, and two counts.
+        figure = plots.secrets(changed)
+        assert figure is not None
+        named = {line.get_label() for line in figure.axes[0].lines} | {
+            text.get_text() for text in figure.legends[0].get_texts()
+        }
+        assert {f"top-{k} extraction" for k in keep} <= named
+        assert bool(curves.length_series(changed.cells)) == (1 in keep)
+
+
 def test_without_ranked_secrets_there_are_no_such_figures(result: RunResult) -> None:
     bare = replace(
         result,
@@ -251,3 +277,38 @@ def test_models_with_other_secrets_are_centred_apart() -> None:
     assert not np.allclose(apart, scores.centred().score)
     fresh = replace(scores, secret_set=np.arange(8))
     np.testing.assert_array_equal(fresh.centred().score, scores.score)
+
+
+@pytest.mark.parametrize("attack", ["extraction", "best-first", "decoding", "sampling"])
+@pytest.mark.parametrize("trainer", ["ensemble", "opacus"])
+def test_secrets_that_no_attack_could_spell_are_refused_before_training(attack: str, trainer: str) -> None:
+    table: dict[str, Any] = json.loads(json.dumps(TINY))
+    audit = table["audits"][0]
+    audit |= {"attacks": [attack], "estimators": ["secret-guess"], "models": 1}
+    audit["canaries"]["sets"] = 1
+    audit["canaries"]["design"] = {"name": "secrets", "template": "{name} {digits:1}\u00e9{digits:1}"}
+    audit["trainer"] |= {"name": trainer, "model": {"name": "ngram", "hidden": 8, "tokens": "bytes"}}
+    with pytest.raises(InputError, match=r"secrets may hold ASCII characters alone, got '0123456789\u00e9'"):
+        plan(parse(table))
+    audit |= {"attacks": ["secret-membership"], "estimators": ["one-run"]}  # which spells nothing
+    (work,) = plan(parse(table))
+    assert "\u00e9" in work.sets[0].secrets[0].value
+
+
+@pytest.mark.parametrize("trainer", ["ensemble", "opacus", "non-private"])
+def test_canaries_outside_the_alphabet_are_named_with_the_way_out(trainer: str) -> None:
+    table: dict[str, Any] = json.loads(json.dumps(TINY))
+    audit = table["audits"][0]
+    audit["canaries"]["design"] = {"name": "secrets", "template": "{name} {email:2}"}
+    audit["trainer"] |= {"name": trainer}
+    table["epsilons"] = [math.inf]
+    sentence = (
+        r"^The texts of 'secrets' canaries do not fit the model: Character '@' at place 9 of text 0 is outside .*; "
+        r'tokens = "bytes" or a larger `alphabet` would hold it\.$'
+    )
+    with pytest.raises(InputError, match=sentence):
+        plan(parse(table))
+    for way_out in ({"tokens": "bytes"}, {"alphabet": ALPHABET + "@"}):
+        audit["trainer"]["model"] = {"name": "ngram", "hidden": 8, "context": 4, **way_out}
+        (work,) = plan(parse(table))
+        assert "@example." in work.sets[0].secrets[0].value

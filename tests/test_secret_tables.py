@@ -47,6 +47,7 @@ def table(head: str) -> dict[str, list[str]]:
 
 def test_the_tables_are_those_of_the_files() -> None:
     assert PAGE.count("<!-- table: ") == 3
+    assert PAGE.count("<!-- rates: ") == 1
     assert refresh(PAGE, RESULTS) == PAGE
 
 
@@ -139,6 +140,35 @@ def test_the_page_quotes_the_file(secrets: pd.DataFrame) -> None:
     assert f"{unigram['rate-2']:.2f} and {unigram['rate-half']:.2f})" in page
 
 
+def test_the_page_quotes_the_file_of_passages() -> None:
+    page = words(PAGE.split("## Memorised passages")[1].split("\n## ")[0])
+    frame = pd.read_csv(RESULTS / "memorisation.csv").rename(
+        columns={"audit": "pipeline", "claimed_epsilon": "epsilon", "pairs": "secrets"}
+    )
+    assert set(frame.models) == {5}
+    exact, near = (frame[frame.evidence == name] for name in ("reconstructed", "approximate"))
+    inf = float("inf")
+    noisy = exact[exact.epsilon == 8]
+    assert not noisy[noisy.records.isin([4, 16])].rate.any()
+    high, low = (one(exact, name, 8, 64) for name in ("rate-2", "rate-half"))
+    assert low.rate == 1
+    assert f"all {low.secrets} are at rate 0.5. That rate 2 shows {round(high.rate * high.secrets)} of" in page
+    assert f"shows 0 of {high.secrets} there" in page
+    high, low = (one(exact, name, inf, 16) for name in ("rate-2", "rate-half"))
+    assert f"Without noise {of(high, 'rate')} passages in 16 records are written at rate 2" in page
+    assert f"and {of(low, 'rate')} at rate 0.5:" in page
+    assert not exact[exact.records.isin([0, 4])].rate.any()
+    assert not near[near.records == 0].rate.any()
+    once = [one(exact, "rate-half", epsilon, 1) for epsilon in (8, inf)]
+    left = " and ".join(f"{round(row.left_out * row.left_out_pairs)} of {row.left_out_pairs}" for row in once)
+    inside = " and ".join(of(row, "rate") for row in once)
+    assert f"({left} pairs left out, {inside} pairs in)" in page
+    assert not exact[exact.records > 1].left_out.any()
+    assert not one(exact, "rate-2", 8, 1).rate + one(exact, "rate-2", inf, 1).rate
+    most = [one(near, "rate-2", 8, 64), one(near, "rate-2", inf, 16)]
+    assert f"rate 2 ({of(most[0], 'rate')}), without noise {of(most[1], 'rate')} in 16 records" in page
+
+
 def test_the_page_quotes_the_file_of_e_mails() -> None:
     page = words(PAGE.split("## In a model of real e-mails")[1].split("\n## ")[0])
     mail = pd.read_csv(RESULTS / "spam_secrets.csv")
@@ -152,6 +182,22 @@ def test_the_page_quotes_the_file_of_e_mails() -> None:
     assert f"interval of its AUC is {low} to {high}." in page
     assert noisy["auc_secret-membership_low"] > 0.5
     assert f"{noisy.bits:.1f} bits) are attacked" in page
+
+
+def test_the_page_quotes_the_file_of_the_brown_corpus() -> None:
+    page = words(PAGE.split("## Your own text")[1].split("\n## ")[0])
+    brown = pd.read_csv(RESULTS / "brown_secrets.csv")
+    never, noisy, plain = (one(brown, "brown", e, r) for e, r in ((8, 0), (8, 16), (float("inf"), 16)))
+    low, high = plain.top_1_low, plain.top_1_high
+    assert f"{of(plain)} were extracted without noise [{low:.2f}, {high:.2f}]" in page
+    assert noisy.top_1 == 0
+    assert noisy.top_1_replicates == "secrets"
+    assert f"none of {noisy.secrets} at epsilon 8 [{noisy.top_1_low:.2f}, {noisy.top_1_high:.2f}]‡" in page
+    best = f"{round(noisy.top_100 * noisy.secrets)} were among the best 100 [{noisy.top_100_low:.2f}, "
+    assert f"{best}{noisy.top_100_high:.2f}] and the exposure was {noisy.exposure:.1f} of {noisy.bits:.1f} bits" in page
+    assert f"(never inserted: {never.exposure:.1f})" in page
+    auc = [noisy[f"auc_secret-membership{end}"] for end in ("", "_low", "_high")]
+    assert f"AUC of {auc[0]:.2f} [{auc[1]:.2f}, {auc[2]:.2f}]" in page
 
 
 def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:

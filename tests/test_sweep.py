@@ -74,6 +74,13 @@ class Counter:
         self.failed += failed
 
 
+TEXT = {
+    "data": {"name": "pydoc", "train": 30, "pool": 12, "test": 5},
+    "canaries": {"design": {"name": "secrets", "digits": 2}, "count": 4, "references": 2},
+    "trainer": {"name": "ensemble", "model": "ngram", "steps": 1, "sample_rate": 1.0},
+}
+
+
 def tiny(**changes):
     """The tiny experiment; a key with a dot belongs to the audit."""
     table = copy.deepcopy(TINY)
@@ -369,7 +376,28 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, s
             "11 mislabelled canaries .* the pool of 'digits' holds 10",
         ),
         ({"estimators": ["dkw"]}, "Estimator 'dkw' cannot be used in audit 'a': it needs"),
-        ({"estimators": ["one-run", "secret-guess"]}, "Estimator 'secret-guess' cannot .* the evidence 'guessed'"),
+        (
+            {"estimators": ["one-run", "secret-guess"]},
+            "Estimator 'secret-guess' cannot be used in audit 'a': it needs the evidence 'guessed', which 'loss' does "
+            "not give; best-first, extraction, sampling would.",
+        ),
+        (
+            {**TEXT, "attacks": ["decoding", "prefix-suffix"], "estimators": ["secret-guess"]},
+            "Estimator 'secret-guess' cannot be used in audit 'a': it needs the evidence 'guessed', which 'decoding' "
+            "and 'prefix-suffix' do not give; best-first, extraction, sampling would.",
+        ),
+        (
+            {**TEXT, "attacks": ["best-first", "sampling"], "estimators": ["exposure-rank"]},
+            "needs the evidence 'exposure', which 'best-first' and 'sampling' do not give; extraction would.",
+        ),
+        (
+            {**TEXT, "attacks": ["extraction"], "estimators": [{"name": "reconstruction", "prior": 0.01}]},
+            "needs the evidence 'reconstructed', which 'extraction' does not give; prefix-suffix would.",
+        ),
+        (
+            {**TEXT, "attacks": ["decoding", "prefix-suffix"], "estimators": ["reconstruction"]},
+            "'reconstruction' cannot be used in audit 'a': it needs a prior",
+        ),
         (
             {
                 "estimators": ["calibrated-loss-curve"],
@@ -421,6 +449,37 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, chang
     with pytest.raises(InputError, match=sentence):
         sweep(parse(tiny(**changes)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+SILENT = """
+from dataclasses import dataclass
+import numpy as np
+from attacks.base import Attack
+from attacks.view import Access
+
+@dataclass(frozen=True)
+class Silent(Attack):
+    name = "silent"
+    access = Access.LOSS
+    kinds = frozenset({"text"})
+    family = "membership"
+
+    def score(self, view, canaries, seed):
+        shape = (view.models, len(canaries))
+        return np.zeros(shape), {"guessed": np.zeros(shape, dtype=bool)}
+"""
+
+
+def test_an_attack_that_does_not_declare_its_evidence_is_not_refused_in_advance(tmp_path, monkeypatch):
+    (tmp_path / "silent_plugin.py").write_text(SILENT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    table = tiny(**TEXT, attacks=["silent_plugin:Silent"], estimators=["secret-guess"], models=1)
+    try:
+        assert run(table, tmp_path / "run").done == 2
+        bounds = [bound for cell in load_result(tmp_path / "run").cells for bound in cell.attacks[0].bounds]
+        assert [bound.estimator for bound in bounds] == ["secret-guess"] * 2
+    finally:
+        sys.modules.pop("silent_plugin", None)
 
 
 def test_a_pipeline_without_privacy_is_only_a_control(tmp_path):

@@ -48,6 +48,7 @@ class BestFirst(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    evidence: ClassVar[frozenset[str]] = frozenset({"extracted", "guessed", "top_1", "top_{k}", "found"})
     needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -39,6 +39,8 @@ class Decoding(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    evidence: ClassVar[frozenset[str]] = frozenset({"extracted", "beam"})
+    rates: ClassVar[Mapping[str, str]] = {"beam": "in a beam of {beams}"}
     needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

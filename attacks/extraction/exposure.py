@@ -55,6 +55,7 @@ class Extraction(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    evidence: ClassVar[frozenset[str]] = frozenset(BITS + SEEN)
     needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -46,6 +46,11 @@ class PrefixSuffix(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    evidence: ClassVar[frozenset[str]] = frozenset({"reconstructed", "approximate", "similarity"})
+    rates: ClassVar[Mapping[str, str]] = {
+        "reconstructed": "every token right",
+        "approximate": "at least {near:.4g} of tokens right",
+    }
 
     def __post_init__(self) -> None:
         if self.prefix < 1 or self.suffix < 0 or not 0 < self.near <= 1:

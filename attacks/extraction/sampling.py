@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,6 +16,9 @@ from attacks.view import Access, View
 from canaries.base import CanarySet
 from canaries.errors import InputError
 from canaries.randomness import generator
+
+LEAST_TEMPERATURE = 1e-3
+"""Far below it log-probabilities over the temperature are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Sampling(Attack):
         top_k: only the k likeliest characters are drawn from; 0 for all.
         nucleus: only the likeliest characters that together have at least this probability are (Holtzman et al. 2020,
             "The Curious Case of Neural Text Degeneration"); 1 for all.
-        temperature: divides log-probabilities before truncation.
+        temperature: divides log-probabilities before truncation; at least 0.001, which is all but greedy.
         draws: how many continuations the adversary looks at.
     """
 
@@ -50,14 +54,16 @@ class Sampling(Attack):
     access: ClassVar[Access] = Access.TOKEN_LOG_PROBABILITIES
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "extraction"
+    evidence: ClassVar[frozenset[str]] = frozenset({"emission", "guesses", "guessed", "extracted"})
     needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.top_k < 0 or self.draws < 1:
             raise InputError(f"Expected top_k >= 0 and draws >= 1, got {self.top_k} and {self.draws}.")
-        if not 0 < self.nucleus <= 1 or not self.temperature > 0:
+        if not 0 < self.nucleus <= 1 or not LEAST_TEMPERATURE <= self.temperature < math.inf:
             raise InputError(
-                f"Expected nucleus in (0, 1] and temperature > 0, got {self.nucleus} and {self.temperature}."
+                f"Expected nucleus in (0, 1] and a finite temperature >= {LEAST_TEMPERATURE}, got {self.nucleus} and "
+                f"{self.temperature}."
             )
 
     def score(

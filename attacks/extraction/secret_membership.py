@@ -34,6 +34,7 @@ class SecretMembership(Attack):
     access: ClassVar[Access] = Access.LOSS
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     family: ClassVar[str] = "membership"
+    evidence: ClassVar[frozenset[str]] = frozenset()
     needs_secrets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

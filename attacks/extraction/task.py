@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.base import refuse_without_secrets
-from attacks.view import PAD, LossView, TextView, View
-from canaries.base import CanarySet
+from attacks.view import PAD, LossView, TextView, View, letters_of, tokens_of
+from attacks.vocabulary import Vocabulary
+from canaries.base import CanarySet, Secret
 from canaries.errors import InputError
 from canaries.spaces import Space, transitions
 
@@ -85,11 +86,17 @@ def tasks(view: View, canaries: CanarySet, attack: str) -> tuple[TextView, list[
     """
     text = language(view, attack)
     refuse_without_secrets(canaries, attack)
-    groups: dict[tuple[int, int, str, str], list[int]] = {}
-    lengths = (text.encode([s.prefix for s in canaries.secrets]) != PAD).sum(axis=1).tolist()
-    for column, (s, length) in enumerate(zip(canaries.secrets, lengths, strict=True)):
-        groups.setdefault((length, len(s.value), s.alphabet, s.form), []).append(column)
-    return text, [_task(text, canaries, np.array(columns)) for columns in groups.values()]
+    return text, [_task(text, canaries, np.array(columns)) for columns in _shapes(text.alphabet, canaries.secrets)]
+
+
+def check_spelling(alphabet: str | Vocabulary, canaries: CanarySet) -> None:
+    """Refuse secrets that `tasks` would refuse in a view with this alphabet; asks no model.
+
+    Raises:
+        InputError: where their characters are not tokens of their own.
+    """
+    for columns in _shapes(alphabet, canaries.secrets):
+        _spelling(alphabet, [canaries.secrets[c] for c in columns])
 
 
 def language(view: View, attack: str) -> TextView:
@@ -120,17 +127,31 @@ def record_score(view: View, canaries: CanarySet) -> NDArray[np.float64]:
     return (record - middle) / np.where(middle - low > 1e-9, middle - low, 1.0)
 
 
+def _shapes(alphabet: str | Vocabulary, secrets: Sequence[Secret]) -> list[list[int]]:
+    """The columns of secrets of one shape: prefix of so many tokens, value of so many characters, space."""
+    groups: dict[tuple[int, int, str, str], list[int]] = {}
+    lengths = (tokens_of([s.prefix for s in secrets], alphabet) != PAD).sum(axis=1).tolist()
+    for column, (s, length) in enumerate(zip(secrets, lengths, strict=True)):
+        groups.setdefault((length, len(s.value), s.alphabet, s.form), []).append(column)
+    return list(groups.values())
+
+
+def _spelling(alphabet: str | Vocabulary, secrets: Sequence[Secret]) -> tuple[Sequence[str], NDArray[np.int64]]:
+    """The character of each token, and `transitions`, for secrets of one shape."""
+    space = secrets[0].space
+    letters = letters_of(alphabet, space, sorted({(s.prefix, s.suffix) for s in secrets}))
+    return letters, transitions(space, letters)
+
+
 def _task(view: TextView, canaries: CanarySet, columns: NDArray[np.int64]) -> Task:
     secrets = [canaries.secrets[c] for c in columns]
-    space = secrets[0].space
-    letters = view.letters(space, sorted({(s.prefix, s.suffix) for s in secrets}))
-    after = transitions(space, letters)
+    letters, after = _spelling(view.alphabet, secrets)
     token = {letter: i + 1 for i, letter in enumerate(letters) if letter}
     return Task(
         columns=columns,
         prefix=view.encode([s.prefix for s in secrets]),
         value=np.array([[token[character] for character in s.value] for s in secrets]),
-        space=space,
+        space=secrets[0].space,
         after=after,
         symbols=np.flatnonzero((after >= 0).any(axis=0)),
     )

@@ -29,6 +29,7 @@ class LabelOnly(Attack):
     access: ClassVar[Access] = Access.LABELS
     kinds: ClassVar[frozenset[str]] = frozenset({"array"})
     family: ClassVar[str] = "label-only"
+    evidence: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def measure(self, view: ArrayView, records: ArrayRecords, ids: tuple[str, ...], seed: int) -> Floats:

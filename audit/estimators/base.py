@@ -30,11 +30,13 @@ class Estimator(ABC):
         name: what the configuration and the report call it.
         assumptions: what the bound needs, in words.
         parametric: true if it assumes the shape of the mechanism's trade-off curve.
+        needs: names of the evidence without which it cannot be used; one that needs any reads no scores.
     """
 
     name: ClassVar[str]
     assumptions: ClassVar[tuple[str, ...]]
     parametric: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def epsilon(self, scores: Scores, delta: float, confidence: float, seed: int) -> float:

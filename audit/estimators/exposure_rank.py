@@ -32,6 +32,7 @@ class ExposureRank(FromSecrets):
     """
 
     name: ClassVar[str] = "exposure-rank"
+    needs: ClassVar[tuple[str, ...]] = ("exposure",)
     assumptions: ClassVar[tuple[str, ...]] = (
         "each secret was drawn uniformly from its space, independently of the others and of the data",
         "ranks come from the models and the secrets' contexts alone, with ties against the secret",

@@ -33,6 +33,7 @@ class Reconstruction(FromSecrets):
     """
 
     name: ClassVar[str] = "reconstruction"
+    needs: ClassVar[tuple[str, ...]] = ("reconstructed",)
     assumptions: ClassVar[tuple[str, ...]] = (
         "without the model nobody reconstructs a target with probability above the stated prior",
         "targets were drawn independently of each other and of the data",

@@ -71,6 +71,7 @@ class SecretGuess(FromSecrets):
     """
 
     name: ClassVar[str] = "secret-guess"
+    needs: ClassVar[tuple[str, ...]] = ("guessed",)
     assumptions: ClassVar[tuple[str, ...]] = (
         "each secret was drawn uniformly from its space, independently of the others and of the data",
         "guesses come from the models and the secrets' contexts, never from the secrets",

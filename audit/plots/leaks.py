@@ -93,7 +93,8 @@ def _secrets_panel(ax: Axes, axis: EpsilonAxis, points: Sequence[tuple[float, Ex
     lines = {f"top-{k} extraction": [(e, dict(row.top)[k]) for e, row in points] for k, _ in points[0][1].top}
     lines["membership AUC"] = [(e, row.auc_interval) for e, row in points if row.auc_interval]
     for i, (label, found) in enumerate(lines.items()):
-        look: dict[str, Any] = {"color": theme.series[i % len(theme.series)], "marker": MARKERS[i], "label": label}
+        look: dict[str, Any] = {"color": theme.series[i % len(theme.series)], "label": label}
+        look["marker"] = MARKERS[i % len(MARKERS)]
         if found:
             intervals(ax, axis, found, shift=0.12 * (i - 1), **look)
             _control(ax, found, look["color"], theme)

@@ -52,6 +52,7 @@ def render(result: RunResult) -> str:
             levels=_levels(threat_rows(result)),
             risks=_risks(tables.risk_rows(result)),
             secrets=_secrets(tables.extraction_rows(result)),
+            rates=_rates(tables.rate_rows(result)),
             groups=_by_pipeline(tables.bound_groups(result)),
             claims=tables.claim_rows(result),
             utility=_utility(tables.utility_rows(result)),
@@ -133,6 +134,15 @@ def _example(counts: Mapping[int, Mapping[float, tables.ExtractionRow]]) -> tabl
     """The most repeated secret at the largest finite epsilon, to say in numbers what the claim leaves for it."""
     rows = [row for row in counts[max(counts)].values() if math.isfinite(row.epsilon) and row.found.repetitions > 1]
     return max(rows, key=lambda row: row.epsilon, default=None)
+
+
+def _rates(rows: list[tables.RateRow]) -> dict[tuple[str, str, str], dict[int, dict[float, Any]]]:
+    """One table for each pipeline, attack and title: by repetition count, then by claimed epsilon."""
+    found: dict[tuple[str, str, str], dict[int, dict[float, Any]]] = {}
+    for row in rows:
+        counts = found.setdefault((row.pipeline, row.attack, row.rate.title), {})
+        counts.setdefault(row.rate.repetitions, {})[row.epsilon] = row.rate
+    return found
 
 
 def _utility(rows: list[tables.UtilityRow]) -> dict[tuple[str, str], dict[float, Any]]:

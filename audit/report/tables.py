@@ -11,7 +11,7 @@ from audit.bounds import Bound
 from audit.claim import Claim
 from audit.curves import epsilons, extraction_label, pipelines
 from audit.estimators.group import group_privacy
-from audit.results import AttackResult, CellResult, Extraction, Interval, RecordRisk, RunResult, Verdict
+from audit.results import AttackResult, CellResult, EvidenceRate, Extraction, Interval, RecordRisk, RunResult, Verdict
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,23 @@ class ExtractionRow:
 
 
 @dataclass(frozen=True)
+class RateRow:
+    """The rate of one evidence among canaries of one repetition count, under one attack at one claimed epsilon.
+
+    Attributes:
+        pipeline: the pipeline's name.
+        epsilon: what the pipeline claims for one copy.
+        attack: the attack's name, with the secrets' bits where it attacks secrets of several lengths.
+        rate: what was counted.
+    """
+
+    pipeline: str
+    epsilon: float
+    attack: str
+    rate: EvidenceRate
+
+
+@dataclass(frozen=True)
 class BoundRow:
     """One bound, with the attack and the claim that it belongs to."""
 
@@ -173,7 +190,7 @@ class UtilityRow:
     utility: Interval
 
 
-Row = TypeVar("Row", AttackRow, ExtractionRow, BoundGroup)
+Row = TypeVar("Row", AttackRow, ExtractionRow, RateRow, BoundGroup)
 
 
 def _cells(result: RunResult) -> Iterable[tuple[str, CellResult]]:
@@ -279,6 +296,21 @@ def extraction_rows(result: RunResult) -> list[ExtractionRow]:
         for found in attack.extraction
     ]
     return _together(sorted(rows, key=lambda row: row.found.repetitions))
+
+
+def rate_rows(result: RunResult) -> list[RateRow]:
+    """One row for each pipeline, attack, evidence, repetition count and claimed epsilon; never inserted comes first."""
+    rows = []
+    for name, cell in _cells(result):
+        for attack in cell.attacks:
+            several = len({rate.bits for rate in attack.rates}) > 1
+            rows += [
+                RateRow(
+                    name, cell.claim.epsilon, f"{attack.attack} of {r.bits:.1f} bits" if several else attack.attack, r
+                )
+                for r in attack.rates
+            ]
+    return _together(rows)
 
 
 def bound_rows(result: RunResult) -> list[BoundRow]:

@@ -11,14 +11,16 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from audit.formatting import MISSING, confidence, lower, number, p_value, percent, setting, upper
+from audit.formatting import MISSING, confidence, lower, number, p_value, percent, percent_between, setting, upper
 from audit.report.tables import (
     AttackRow,
     ExtractionRow,
+    RateRow,
     VerdictRow,
     attack_rows,
     claimed_epsilons,
     extraction_rows,
+    rate_rows,
     verdict_rows,
 )
 from audit.report.threat_model import ThreatRow, threat_rows
@@ -62,6 +64,7 @@ class _Bounds:
 def _table(result: RunResult) -> Table:
     epsilons = claimed_epsilons(result)
     attacks, extractions, levels = attack_rows(result), extraction_rows(result), threat_rows(result)
+    rates = rate_rows(result)
     title = f"Lower bounds on ε (≤ the most that could have shown), {confidence(result.confidence)} confidence in all"
     table = Table(title=Text(title), title_justify="left", title_style="bold", caption_justify="left")
     table.box, table.pad_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
@@ -79,6 +82,8 @@ def _table(result: RunResult) -> Table:
             released = [row for row in levels if (row.pipeline, row.access) == (pipeline, level)]
             _add(table, Text(f"  released: {level}"), epsilons, {row.epsilon: _released(row) for row in released})
         for name, cells in _extraction([row for row in extractions if row.pipeline == pipeline]).items():
+            _add(table, _name(name), epsilons, cells)
+        for name, cells in _rates([row for row in rates if row.pipeline == pipeline]).items():
             _add(table, _name(name), epsilons, cells)
         table.add_section()
     if any(row.parametric for row in attacks):
@@ -117,13 +122,28 @@ def _released(row: ThreatRow) -> Text:
 def _extraction(rows: Sequence[ExtractionRow]) -> dict[str, dict[float, Text]]:
     found: dict[str, dict[float, Text]] = {}
     for row in rows:
-        copies = f"{row.found.repetitions} {'copy' if row.found.repetitions == 1 else 'copies'}"
-        name = f"{row.attack}\n{copies if row.found.repetitions else 'never inserted'}"
+        name = f"{row.attack}\n{_copies(row.found.repetitions)}"
         auc = "" if row.found.auc is None else f"\nAUC {number(row.found.auc)}"
         bits = "" if math.isnan(row.found.exposure) else f"\n{number(row.found.exposure)} bits"
         text = Text(f"{percent(row.found.rate.value)} found{bits}{auc}")
         found.setdefault(name, {})[row.epsilon] = text
     return found
+
+
+def _rates(rows: Sequence[RateRow]) -> dict[str, dict[float, Text]]:
+    found: dict[str, dict[float, Text]] = {}
+    for row in rows:
+        share, left_out = row.rate.share, row.rate.left_out
+        text = Text(percent_between(share.value, share.low, share.high))
+        if left_out is not None:
+            text.append(f"\nleft out {percent_between(left_out.value, left_out.low, left_out.high)}", "dim")
+        name = f"{row.attack}\n{row.rate.title}, {_copies(row.rate.repetitions)}"
+        found.setdefault(name, {})[row.epsilon] = text
+    return found
+
+
+def _copies(count: int) -> str:
+    return f"{count} {'copy' if count == 1 else 'copies'}" if count else "never inserted"
 
 
 def _outcome(row: VerdictRow) -> Text:

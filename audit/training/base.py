@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.view import Access, View
+from attacks.vocabulary import Vocabulary
 from audit.mechanism import DPSGD
 from audit.training.speed import Speed
 from canaries.base import CanarySet
@@ -50,6 +51,11 @@ class SweepTrainer(ABC):
     def batches(self) -> str:
         """How batches are drawn, in a claim's words; "unknown" where nothing private is claimed."""
         return "unknown" if self.mechanism is None else self.mechanism.sampling
+
+    @property
+    def symbols(self) -> str | Vocabulary | None:
+        """What the tokens of its language models are: characters, or a tokeniser; None where that is not known."""
+        return None
 
     @property
     def white_box(self) -> frozenset[Access]:

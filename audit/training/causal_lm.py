@@ -1,30 +1,20 @@
-"""Causal language models of Hugging Face's transformers, fine-tuned by LoRA with Opacus: the extra `hf`."""
+"""Causal language models of Hugging Face's transformers: read from a file, and asked as any language model is."""
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import importlib.util
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from opacus.grad_sample import GradSampleModule
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from attacks.view import PAD, TextView, encode
-from attacks.vocabulary import Vocabulary
-from audit.mechanism import DPSGD
-from audit.training.language import RecordLoss, language_view
-from audit.training.models import DRAWING
 from audit.training.subwords import Subwords, load_subwords
 from canaries.errors import InputError
-from canaries.randomness import derive_seed
 
 
 class CausalLM(nn.Module):
@@ -87,161 +77,73 @@ def _shared(ids: Tensor) -> int:
     return int(leading[np.argmin(beginnings * leading + n * (length - leading))])
 
 
-@dataclass(frozen=True, eq=False)
-class LoRAFineTuning:
-    """A training function for `audit.run`: DP-SGD (Abadi et al. 2016) on low-rank adapters (Hu et al. 2022).
-
-    Full-batch steps of Adam on each text's loss, with Opacus's per-example gradients of the adapters; the model
-    itself stays as it is, is shared between all fine-tuned copies, and is taken for public. Sums of clipped gradients
-    are divided by `expected_records`, and a text's loss by the fixed length: dividing by how many texts there happen to
-    be, as is customary, lets the noise's scale tell whether a record is there, which `mechanism` does not cover.
-
-    It trains on the device that the model's parameters are on, and what it returns is asked there.
-
-    Attributes:
-        model: a causal language model of transformers (its parameters are frozen).
-        alphabet: one character for each of the model's token ids, or a tokeniser.
-        start: the token id that stands in front of every text and is never scored.
-        expected_records: what updates are divided by, a constant that must not depend on which canaries are in: the
-            number of texts without any canary, for instance.
-        length: the longest text in tokens, and the divisor of its loss.
-        rank: of the adapters; their scale is 2 * rank.
-        target_modules: names of the linear layers that get an adapter.
-        steps: full-batch updates.
-        learning_rate: of Adam.
-        max_grad_norm: C, the clipping norm of one text's gradient.
-        noise_multiplier: sigma; the noise's standard deviation is sigma * C. 0 clips without noise.
-
-    Raises:
-        InputError: for values out of range.
-    """
-
-    model: nn.Module
-    alphabet: str | Vocabulary
-    start: int
-    expected_records: int
-    length: int = 64
-    rank: int = 4
-    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
-    steps: int = 10
-    learning_rate: float = 0.01
-    max_grad_norm: float = 1.0
-    noise_multiplier: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.expected_records < 1:
-            raise InputError(f"Expected expected_records >= 1, got {self.expected_records}.")
-        if self.length < 1 or self.rank < 1 or self.steps < 1:
-            raise InputError(
-                f"Expected length >= 1, rank >= 1 and steps >= 1, got {self.length}, {self.rank} and {self.steps}."
-            )
-        known: Any = self.model
-        rows = known.get_input_embeddings().num_embeddings
-        if not 0 <= self.start < rows or len(self.alphabet) > rows:
-            raise InputError(
-                f"Expected a start in [0, {rows}) and at most {rows} tokens, for that is what the model knows, got "
-                f"start = {self.start} and {len(self.alphabet)} tokens."
-            )
-        if not 0 < self.learning_rate < math.inf or not 0 < self.max_grad_norm < math.inf:
-            raise InputError(
-                f"Expected a finite learning_rate > 0 and max_grad_norm > 0, got {self.learning_rate} and "
-                f"{self.max_grad_norm}."
-            )
-        if not 0 <= self.noise_multiplier < math.inf:
-            raise InputError(f"Expected a finite noise_multiplier >= 0, got {self.noise_multiplier}.")
-
-    @property
-    def __name__(self) -> str:
-        """What the report calls the pipeline."""
-        return f"{type(self.model).__name__} with LoRA"
-
-    @property
-    def mechanism(self) -> DPSGD:
-        """What the accountant is told: full-batch Gaussians, composed over the steps."""
-        return DPSGD(1.0, self.steps, self.noise_multiplier)
-
-    def __call__(self, texts: Sequence[str], seed: int) -> TextView:
-        """What the adversary may ask of `fit(texts, seed)`."""
-        return language_view([self.fit(texts, seed)], self.alphabet)
-
-    def fit(self, texts: Sequence[str], seed: int) -> CausalLM:
-        """Fine-tune on `texts`; the result depends on them, the fields and the seed alone.
-
-        Raises:
-            InputError: without texts, for one that is too long, or where peft is not installed.
-        """
-        tokens = self._tokens(texts)
-        module = CausalLM(self._with_adapters(derive_seed(seed, "parameters")), len(self.alphabet), self.start)
-        device = next(module.parameters()).device
-        private = GradSampleModule(module, strict=False)
-        trainable = [p for p in private.parameters() if p.requires_grad]
-        optimizer = DPOptimizer(
-            torch.optim.Adam(trainable, lr=self.learning_rate),
-            noise_multiplier=self.noise_multiplier,
-            max_grad_norm=self.max_grad_norm,
-            expected_batch_size=self.expected_records,
-            generator=torch.Generator(device).manual_seed(derive_seed(seed, "noise")),
-        )
-        tokens, criterion = tokens.to(device), RecordLoss(self.length)
-        for _ in range(self.steps):
-            optimizer.zero_grad()
-            # Opacus takes the mean over texts apart again: it clips the gradient of each text's own loss.
-            torch.autograd.backward(criterion(private(tokens), tokens))
-            optimizer.step()
-        private.remove_hooks()
-        return module.eval()
-
-    def _tokens(self, texts: Sequence[str]) -> Tensor:
-        """int64[n, longest], PAD behind shorter texts."""
-        if not texts:
-            raise InputError("Expected at least one text to fine-tune on, got none.")
-        symbols = self.alphabet
-        rows = encode(list(texts), symbols) if isinstance(symbols, str) else symbols.encode(texts)
-        lengths = (rows != PAD).sum(axis=1)
-        if not lengths.min() or lengths.max() > self.length:
-            odd = int(lengths.argmax() if lengths.min() else lengths.argmin())
-            raise InputError(f"Expected texts of 1 to {self.length} tokens, got {lengths[odd]} in text {odd}.")
-        return torch.from_numpy(rows)
-
-    def _with_adapters(self, seed: int) -> nn.Module:
-        """A copy with fresh adapters; the model's own parameters are shared, not copied."""
-        try:
-            from peft import LoraConfig, get_peft_model
-        except ImportError:
-            raise InputError("Fine-tuning by LoRA needs peft; install it with: firedamp[hf].") from None
-        shared = copy.deepcopy(self.model, {id(p): p for p in self.model.parameters()})
-        config = LoraConfig(
-            r=self.rank, lora_alpha=2 * self.rank, target_modules=list(self.target_modules), lora_dropout=0.0
-        )
-        with DRAWING, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module: nn.Module = get_peft_model(shared, config)
-        return module.train()
-
-
-def first_layers(path: str | Path, layers: int) -> tuple[nn.Module, Subwords, int]:
-    """The first layers of a model in a GGUF file, in float32, its tokeniser, and the id that texts begin with.
+@lru_cache(maxsize=2)
+def load_causal_lm(path: str, layers: int) -> tuple[nn.Module, Subwords, int]:
+    """The first layers of a causal language model, in float32, its tokeniser, and the id that texts begin with.
 
     Args:
-        path: of the file; nothing is downloaded.
-        layers: how many of its layers are kept.
+        path: a GGUF file, or a folder as `save_pretrained` writes it, with its tokenizer.json; nothing is downloaded.
+        layers: how many of its layers are kept; 0 for all.
 
     Raises:
-        InputError: where transformers or gguf is not installed, or there is no such file or it cannot be read.
+        InputError: where a package or the file is missing, the file cannot be read, or the model has fewer layers, no
+            layers to tell apart, no token that texts begin with, or fewer tokens than its tokeniser.
     """
-    file = Path(path)
-    if layers < 1 or not file.is_file():
-        raise InputError(f"Expected layers >= 1 and a GGUF file, got {layers} and '{path}'.")
     if importlib.util.find_spec("gguf") is None or importlib.util.find_spec("transformers") is None:
-        raise InputError("Language models need transformers and gguf; install them with: firedamp[hf].")
+        raise InputError("Pretrained language models need transformers and gguf; install them with: firedamp[hf].")
     from transformers import AutoModelForCausalLM
 
+    file = Path(path)
+    if not path or not file.exists():
+        raise InputError(_missing(path))
+    where: dict[str, Any] = {"gguf_file": file.name} if file.is_file() else {}
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            str(file.parent), gguf_file=file.name, local_files_only=True, dtype=torch.float32
+            str(file.parent if where else file), local_files_only=True, dtype=torch.float32, **where
         )
     except Exception as error:  # Whatever a damaged file makes the packages raise.
         raise InputError(f"Cannot read a language model from {file}: {error}.") from None
-    model.model.layers = model.model.layers[:layers]
-    model.config.num_hidden_layers = len(model.model.layers)
-    return model, load_subwords(str(file)), int(model.config.bos_token_id)
+    if layers:
+        _keep(model, layers)
+    vocabulary, config = load_subwords(str(file)), model.config
+    start = config.eos_token_id if config.bos_token_id is None else config.bos_token_id
+    known = model.get_input_embeddings().num_embeddings
+    if not isinstance(start, int) or len(vocabulary) > known:
+        raise InputError(
+            f"Expected a model with a token that texts begin with and with one for each of its tokeniser's "
+            f"{len(vocabulary)}, got {start} and {known} in {file}."
+        )
+    return model, vocabulary, start
+
+
+def _keep(model: Any, layers: int) -> None:
+    """Cut off all but the first layers."""
+    decoder = model.base_model
+    there = getattr(decoder, "layers", None)
+    if there is None or layers > len(there):
+        raise InputError(
+            f"Expected a model with {layers} layers or more, got {type(model).__name__} with "
+            f"{'none that can be told apart' if there is None else len(there)}; layers = 0 keeps it whole."
+        )
+    decoder.layers = there[:layers]
+    model.config.num_hidden_layers = layers
+
+
+def model_digest(path: str) -> str:
+    """SHA-256 of a model's file, or of all files in its folder, for the key of what was trained from it.
+
+    Raises:
+        InputError: where there is nothing.
+    """
+    file = Path(path)
+    if not path or not file.exists():
+        raise InputError(_missing(path))
+    whole = hashlib.sha256()
+    for each in [file] if file.is_file() else sorted(f for f in file.iterdir() if f.is_file()):
+        with each.open("rb") as opened:
+            whole.update(hashlib.file_digest(opened, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _missing(path: str) -> str:
+    return f"Expected the path of a GGUF file or of a model's folder, got '{path}'."

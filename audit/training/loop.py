@@ -18,6 +18,7 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from attacks.view import View
+from attacks.vocabulary import Vocabulary
 from audit.training.base import SweepTrainer
 from audit.training.models import MLP, Architecture
 from audit.training.speed import Speed
@@ -74,7 +75,15 @@ class SequentialTrainer(SweepTrainer):
     def prepare(
         self, module: nn.Module, optimizer: Optimizer, criterion: nn.Module, loader: Loader, expected: float, seed: int
     ) -> tuple[nn.Module, Any, Any, Loader]:
-        """Make them private, or leave them as they are; `expected` is the expected batch size."""
+        """Make them private, or leave them as they are; `expected` is the expected batch size.
+
+        The module is on the device already; the loader's records are not.
+        """
+
+    @property
+    def symbols(self) -> str | Vocabulary | None:
+        """What the tokens of the model are."""
+        return self.model.symbols
 
     def outside(self) -> str:
         """The digest of what the model reads from a file."""
@@ -92,8 +101,7 @@ class SequentialTrainer(SweepTrainer):
                 f"Trainer '{self.name}' trains on records alone, but '{canaries.design}' canaries are gradients; "
                 "use 'ensemble'."
             )
-        for records in (dataset.train, canaries.records, dataset.test):
-            self.model.tensors(records)
+        self.model.check(dataset, canaries)
 
     def train(
         self,
@@ -105,19 +113,23 @@ class SequentialTrainer(SweepTrainer):
     ) -> View:
         """One model per row of `inserted`; model i depends on the configuration, its row and seeds[i] alone.
 
+        And on the kind of device: another kind draws other noise of the same law.
+
         Raises:
-            InputError: if rows and seeds differ in number, the data does not fit the model, or `speed` names a device
-                other than the CPU.
+            InputError: if rows and seeds differ in number, or the data does not fit the model.
         """
-        if speed is not None and speed.device != "cpu":
-            raise InputError(f"Trainer '{self.name}' runs on the CPU alone, got device '{speed.device}'.")
         if len(inserted) != len(seeds):
             raise InputError(f"Expected as many seeds as rows of coins, got {len(seeds)} and {len(inserted)}.")
-        modules = [self._train_one(dataset, canaries, row, seed) for row, seed in zip(inserted, seeds, strict=True)]
+        device = torch.device("cpu" if speed is None else speed.device)
+        modules = [
+            self._train_one(dataset, canaries, row, seed, device) for row, seed in zip(inserted, seeds, strict=True)
+        ]
         return self.model.view(modules, dataset.train)
 
-    def _train_one(self, dataset: Dataset, canaries: CanarySet, row: NDArray[np.bool_], seed: int) -> nn.Module:
-        module = self.model.build(dataset.train, derive_seed(seed, "parameters"))
+    def _train_one(
+        self, dataset: Dataset, canaries: CanarySet, row: NDArray[np.bool_], seed: int, device: torch.device
+    ) -> nn.Module:
+        module = self.model.build(dataset.train, derive_seed(seed, "parameters")).to(device)
         inputs, targets = self.model.tensors(training_set(dataset.train, canaries, row))
         sampler = UniformWithReplacementSampler(
             num_samples=len(inputs),
@@ -141,7 +153,7 @@ class SequentialTrainer(SweepTrainer):
                 for group in optimizer.param_groups:
                     group["lr"] = self.learning_rate * self._decay(step)
                 optimizer.zero_grad()
-                criterion(private(x), y).backward()
+                criterion(private(x.to(device)), y.to(device)).backward()
                 optimizer.step()
         return module.eval()
 

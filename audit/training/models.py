@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attacks.view import ArrayView, View
+from attacks.vocabulary import Vocabulary
+from canaries.base import CanarySet
 from canaries.errors import InputError
-from canaries.records import ArrayRecords, Records
+from canaries.records import ArrayRecords, Dataset, GradientRecords, Records
 
 DRAWING = threading.Lock()
 """Held while parameters are drawn: torch's global generator is one for all threads."""
@@ -53,6 +55,29 @@ class Architecture(ABC):
     def view(self, modules: Sequence[nn.Module], example: Records) -> View:
         """A view of trained modules with full access."""
 
+    @property
+    def symbols(self) -> str | Vocabulary | None:
+        """What the tokens of its language models are: characters, or a tokeniser; None for other models."""
+        return None
+
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:
+        """Turn every record into inputs, those of gradients excepted.
+
+        Raises:
+            InputError: for records that do not fit, saying whose they are.
+        """
+        parts = {
+            f"The training records of data set '{dataset.name}'": dataset.train,
+            f"The texts of '{canaries.design}' canaries" if self.kind == "text" else "Canaries": canaries.records,
+            f"The test records of data set '{dataset.name}'": dataset.test,
+        }
+        for whose, records in parts.items():
+            try:
+                if not isinstance(records, GradientRecords):
+                    self.tensors(records)
+            except InputError as error:
+                raise InputError(f"{whose} do not fit the model: {error}") from None
+
     def outside(self) -> str:
         """A digest of what it depends on beside its fields, such as a file; part of every unit's key."""
         return ""
@@ -82,18 +107,19 @@ class Classifier(Architecture):
     def view(self, modules: Sequence[nn.Module], example: Records) -> View:
         """A view that answers class probabilities."""
         _arrays(example, self.name)
+        device = next(modules[0].parameters()).device
 
         def query(x: NDArray[np.float32]) -> NDArray[np.float64]:
             with torch.no_grad():
-                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
                 logits = torch.stack([module(inputs) for module in modules])
-            return torch.softmax(logits.double(), dim=2).numpy()
+            return torch.softmax(logits.double(), dim=2).cpu().numpy()
 
         def query_each(x: NDArray[np.float32]) -> NDArray[np.float64]:
             with torch.no_grad():
-                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+                inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
                 logits = torch.stack([module(own) for module, own in zip(modules, inputs, strict=True)])
-            return torch.softmax(logits.double(), dim=2).numpy()
+            return torch.softmax(logits.double(), dim=2).cpu().numpy()
 
         return ArrayView(query, len(modules), query_each=query_each)
 

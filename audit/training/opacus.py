@@ -83,7 +83,7 @@ class Opacus(SequentialTrainer):
             data_loader=loader,
             noise_multiplier=self.noise_multiplier,
             max_grad_norm=self.max_grad_norm,
-            noise_generator=torch.Generator().manual_seed(seed),
+            noise_generator=torch.Generator(next(module.parameters()).device).manual_seed(seed),
             poisson_sampling=False,
             grad_sample_mode=self.grad_sample_mode,
         )

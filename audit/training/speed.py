@@ -1,4 +1,8 @@
-"""Where and in what portions to compute: settings that no result depends on."""
+"""Where and in what portions to compute: settings that no result depends on beyond rounding, but for one.
+
+Trainers that train one by one draw their noise on the device, so another kind of device draws other noise of the
+same law.
+"""
 
 from __future__ import annotations
 

@@ -66,18 +66,21 @@ class Subwords:
             InputError: where that is not so.
         """
         token: dict[str, int] = {}
-        ends = [moves for moves in space.moves if any(not space.moves[after] for _, after in moves)]
-        for before, after in contexts:
+        inside, last = _beginnings(space)
+        for before, _ in contexts:
             head = self.ids(before)
-            for character in {c for c, _ in space.moves[0]}:
+            for character, _ in space.moves[0]:
                 self._learn(token, character, self.ids(before + character), head, before)
-            for character in {c for moves in ends for c, _ in moves}:
-                tail = self.ids(before + character + after)
-                self._learn(token, character, tail[: len(head) + 1], head, before)
-        for character in space.alphabet:  # of those that only stand inside
-            if character not in token:
-                first, head = space.moves[0][0][0], self.ids(contexts[0][0] + space.moves[0][0][0])
-                self._learn(token, character, self.ids(contexts[0][0] + first + character), head, first)
+        # Every token is learnt without the suffix, so that it writes the character alone; then the suffix may not
+        # change it.
+        for character, beginning in inside.items():
+            start = contexts[0][0] + beginning
+            self._learn(token, character, self.ids(start + character), self.ids(start), start)
+        for before, after in contexts:
+            for character, beginning in last.items():
+                head = self.ids(before + beginning)
+                found = self.ids(before + beginning + character + after)[: len(head) + 1]
+                self._learn(token, character, found, head, before + beginning, after)
         if len(set(token.values())) < len(token):
             raise InputError(f"{self._refusal} two characters of {space.alphabet!r} are one token.")
         for moves in space.moves:
@@ -91,9 +94,12 @@ class Subwords:
             letters[number - 1] = character
         return letters
 
-    def _learn(self, token: dict[str, int], character: str, found: list[int], head: list[int], before: str) -> None:
+    def _learn(
+        self, token: dict[str, int], character: str, found: list[int], head: list[int], before: str, after: str = ""
+    ) -> None:
         if len(found) != len(head) + 1 or found[:-1] != head or token.setdefault(character, found[-1]) != found[-1]:
-            raise InputError(f"{self._refusal} {character!r} is not a token of its own after {before!r}.")
+            where = f"after {before!r}" + (f" and before {after!r}" if after else "")
+            raise InputError(f"{self._refusal} {character!r} is not a token of its own {where}.")
 
     def _piece(self, token: int) -> str:
         return str(self.tokenizer.id_to_token(token - 1))
@@ -103,6 +109,18 @@ class Subwords:
         return (
             f"Secrets are searched token by token: each of their characters has to be one token, but in {self.source}"
         )
+
+
+def _beginnings(space: Space) -> tuple[dict[str, str], dict[str, str]]:
+    """By character, what a value may begin with before it: of each character, and of those that end values."""
+    beginning, inside, last = {0: ""}, dict[str, str](), dict[str, str]()
+    for state, moves in enumerate(space.moves):
+        for character, after in moves:
+            beginning.setdefault(after, beginning[state] + character)
+            inside.setdefault(character, beginning[state])
+            if not space.moves[after]:
+                last.setdefault(character, beginning[state])
+    return inside, last
 
 
 @lru_cache(maxsize=8)

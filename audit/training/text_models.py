@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import cast
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.view import BYTES, PAD, View, encode
+from attacks.view import BYTES, PAD, View, tokens_of
 from audit.training.datasets.texts import ALPHABET
 from audit.training.language import LanguageModel, NGram, RecordLoss, language_view
 from audit.training.models import Architecture
@@ -21,7 +22,58 @@ from canaries.records import Records, TextRecords
 
 
 @dataclass(frozen=True)
-class CharacterModel(Architecture):
+class TextModel(Architecture):
+    """An autoregressive model over tokens.
+
+    Attributes:
+        length: the longest record in tokens, and the divisor of its loss.
+    """
+
+    kind = "text"
+    length: int = 40
+
+    @property
+    @abstractmethod
+    def symbols(self) -> str | Subwords:
+        """One character for each token, PAD excluded; or the tokeniser."""
+
+    def tensors(self, records: Records) -> tuple[Tensor, Tensor]:
+        """int64[n, length] tokens, twice: each token is predicted from those before it.
+
+        Raises:
+            InputError: for array records, a record that is too long, or a character outside the alphabet.
+        """
+        if not isinstance(records, TextRecords):
+            raise InputError(f"Model '{self.name}' learns from text records, got arrays.")
+        symbols = self.symbols
+        try:
+            rows = tokens_of(records.texts, symbols)
+        except InputError as error:
+            if not isinstance(symbols, str) or symbols == BYTES:
+                raise
+            raise InputError(f'{str(error)[:-1]}; tokens = "bytes" or a larger `alphabet` would hold it.') from None
+        if rows.shape[1] > self.length:
+            lengths = (rows != PAD).sum(axis=1)
+            unit = ("bytes" if symbols == BYTES else "characters") if isinstance(symbols, str) else "tokens"
+            raise InputError(
+                f"Model '{self.name}' reads {self.length} {unit} a record, "
+                f"got {lengths.max()} in record {lengths.argmax()}."
+            )
+        tokens = torch.from_numpy(np.pad(rows, ((0, 0), (0, self.length - rows.shape[1])), constant_values=PAD))
+        return tokens, tokens
+
+    def criterion(self) -> nn.Module:
+        """Summed cross-entropy of a record's tokens over the fixed length, in nats."""
+        return RecordLoss(self.length)
+
+    def view(self, modules: Sequence[nn.Module], example: Records) -> View:
+        """A view that answers log-probabilities of tokens."""
+        del example
+        return language_view(cast(Sequence[LanguageModel], modules), self.symbols)
+
+
+@dataclass(frozen=True)
+class CharacterModel(TextModel):
     """An autoregressive model over characters, bytes or the byte pairs of a tokeniser.
 
     Attributes:
@@ -31,8 +83,6 @@ class CharacterModel(Architecture):
             tokeniser in a tokenizer.json or GGUF file (extra `hf`), which is taken for public.
     """
 
-    kind = "text"
-    length: int = 40
     alphabet: str = ALPHABET
     tokens: str = "characters"
 
@@ -53,38 +103,9 @@ class CharacterModel(Architecture):
         if len(set(self.alphabet)) != len(self.alphabet) or not self.alphabet:
             raise InputError(f"Expected an alphabet of distinct characters, got {self.alphabet!r}.")
 
-    def tensors(self, records: Records) -> tuple[Tensor, Tensor]:
-        """int64[n, length] tokens, twice: each character is predicted from those before it.
-
-        Raises:
-            InputError: for array records, a record that is too long, or a character outside the alphabet.
-        """
-        if not isinstance(records, TextRecords):
-            raise InputError(f"Model '{self.name}' learns from text records, got arrays.")
-        symbols = self.symbols
-        rows = encode(records.texts, symbols) if isinstance(symbols, str) else symbols.encode(records.texts)
-        if rows.shape[1] > self.length:
-            lengths = (rows != PAD).sum(axis=1)
-            unit = self.tokens if isinstance(symbols, str) else "tokens"
-            raise InputError(
-                f"Model '{self.name}' reads {self.length} {unit} a record, "
-                f"got {lengths.max()} in record {lengths.argmax()}."
-            )
-        tokens = torch.from_numpy(np.pad(rows, ((0, 0), (0, self.length - rows.shape[1])), constant_values=PAD))
-        return tokens, tokens
-
     def outside(self) -> str:
         """The digest of the tokeniser's file."""
         return digest(self.tokens.removeprefix(PREFIX)) if self.tokens.startswith(PREFIX) else ""
-
-    def criterion(self) -> nn.Module:
-        """Summed cross-entropy of a record's characters over the fixed length, in nats."""
-        return RecordLoss(self.length)
-
-    def view(self, modules: Sequence[nn.Module], example: Records) -> View:
-        """A view that answers log-probabilities of tokens."""
-        del example
-        return language_view(cast(Sequence[LanguageModel], modules), self.symbols)
 
 
 @dataclass(frozen=True)

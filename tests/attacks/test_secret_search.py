@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 
 import numpy as np
@@ -283,6 +284,9 @@ def test_passages_are_different_records_of_the_pool() -> None:
         (Decoding, {"beams": 0}),
         (Sampling, {"nucleus": 0.0}),
         (Sampling, {"draws": 0}),
+        (Sampling, {"temperature": math.inf}),
+        (Sampling, {"temperature": 1e-320}),
+        (Sampling, {"temperature": math.nan}),
         (SecretMembership, {"values": 1}),
         (PrefixSuffix, {"near": 1.5}),
         (Passages, {"repetitions": ()}),

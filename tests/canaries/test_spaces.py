@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from canaries.base import Secret
 from canaries.errors import InputError
 from canaries.records import Dataset, TextRecords
 from canaries.secrets import Secrets
@@ -123,3 +124,19 @@ def test_people_have_synthetic_names() -> None:
     assert all(name.replace(" ", "").isalpha() and name.islower() for name in names)
     again = Secrets(template="{person} lives at {email:3}.").make(TEXT, 4, np.random.default_rng(0))
     assert made.digest() == again.digest()
+
+
+def test_spaces_beyond_a_thousand_bits_are_refused() -> None:
+    largest = space_of("{digits:64}" * 4 + "{digits:45}")
+    assert float(largest.size) == 1e301
+    with pytest.raises(InputError, match=r"secrets of 1,000 bits or less, got 1,003 bits in up to 302 characters"):
+        space_of("{digits:64}" * 4 + "{digits:46}")
+    with pytest.raises(InputError, match=r"got template = .*1,000 bits or less, got 1,063 bits"):
+        Secrets("{name} " + "{digits:64}" * 5)
+    with pytest.raises(InputError, match="1,000 bits or less, got 1,329 bits"):
+        _ = Secret("code ", "0" * 400, "", "0123456789").space_size
+
+
+def test_sizes_of_slots_are_ascii_digits() -> None:
+    with pytest.raises(InputError, match=r"size in \[1, 64\], got \{digits:\u0663\}"):
+        space_of("{digits:\u0663}")

@@ -245,6 +245,22 @@ def test_scores_are_of_every_model_and_canary_in_order(attack, kind):
 
 
 @each
+def test_it_gives_the_evidence_that_it_declares(attack, kind):
+    evidence = attack.observe(view_of(kind), MADE[kind], 0).evidence
+    assert set(evidence) == attack.gives()
+    for name, title in attack.shown().items():
+        assert np.isin(evidence[name], (0, 1)).all()
+        assert title
+        assert "{" not in name + title
+
+
+def test_names_of_evidence_follow_the_fields():
+    assert BestFirst(k=7).gives() == {"extracted", "guessed", "top_1", "top_7", "found"}
+    assert Decoding(beams=3).shown() == {"beam": "in a beam of 3"}
+    assert PrefixSuffix(near=0.75).shown()["approximate"] == "at least 0.75 of tokens right"
+
+
+@each
 def test_equal_seeds_give_equal_scores(attack, kind):
     first, again = (attack.observe(view_of(kind), MADE[kind], 5) for _ in range(2))
     np.testing.assert_array_equal(first.score, again.score)

@@ -155,6 +155,18 @@ def test_more_delta_more_confidence_and_more_copies_show_less(estimator: Estimat
 
 
 @each
+def test_it_needs_the_evidence_that_it_declares(estimator: Estimator, design: Design) -> None:
+    scores = design(np.random.default_rng(0))
+    assert estimator.inapplicable(replace(scores, evidence={n: scores.evidence[n] for n in estimator.needs})) is None
+    for missing in estimator.needs:
+        rest = {name: array for name, array in scores.evidence.items() if name != missing}
+        assert f"evidence '{missing}'" in str(estimator.inapplicable(replace(scores, evidence=rest)))
+    if not estimator.needs:
+        other = replace(scores, score=np.zeros_like(scores.score))
+        assert estimator.bound(other, 1e-5) != estimator.bound(scores, 1e-5)
+
+
+@each
 @pytest.mark.parametrize("constant", [0.0, np.inf, -np.inf])
 def test_equal_scores_work(estimator: Estimator, design: Design, constant: float) -> None:
     scores = design(np.random.default_rng(0))

@@ -1,6 +1,8 @@
 """The same promises of every trainer and every model. One that is not in a table fails the suite."""
 
+import tempfile
 from dataclasses import FrozenInstanceError, is_dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from audit.mechanism import DPSGD
 from audit.registry import MODELS, TRAINERS, available, build, identity
 from audit.training.base import SweepTrainer, Trainer
 from audit.training.ensemble.trainer import Ensemble
+from audit.training.lora import LoRA
 from audit.training.models import CNN, MLP, Softmax
 from audit.training.nonprivate import NonPrivate
 from audit.training.opacus import Opacus
@@ -19,7 +22,9 @@ from canaries import Mislabelled
 from canaries.errors import InputError
 from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
+from tests.training.tiny_lm import save
 
+TINY = save(Path(tempfile.mkdtemp()))
 TRAINER_TABLE = [
     Opacus(steps=3, sample_rate=0.5),
     Opacus(steps=3, sample_rate=0.5, grad_sample_mode="ghost"),
@@ -34,6 +39,7 @@ MODEL_TABLE = [
     CharacterGRU(embedding=2, hidden=4, length=12),
     CharacterLSTM(embedding=2, hidden=4, length=12),
     CharacterTransformer(width=4, heads=2, length=12),
+    LoRA(path=TINY, layers=1, length=12, rank=2),
 ]
 
 RNG = np.random.default_rng(0)

@@ -17,11 +17,12 @@ from attacks.extraction.prefix_suffix import PrefixSuffix
 from attacks.extraction.task import tasks
 from attacks.view import PAD, TextView
 from audit.training.ensemble import Ensemble
-from audit.training.subwords import PREFIX, load_subwords
+from audit.training.subwords import PREFIX, Subwords, load_subwords
 from audit.training.text_models import CharacterNGram
 from canaries.errors import InputError
 from canaries.records import Dataset, TextRecords
 from canaries.secrets import Secrets
+from canaries.spaces import space_of
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -163,3 +164,17 @@ def test_the_ensemble_trains_on_byte_pairs_and_its_key_holds_the_tokeniser(path:
     other = tmp_path / "tokenizer.json"
     other.write_text(Path(path).read_text("utf-8") + "\n", "utf-8")
     assert replace(trainer, model=CharacterNGram(tokens=PREFIX + str(other))).outside() != trainer.outside() != ""
+
+
+@pytest.mark.parametrize("form", ["{digits:1}", "{digits:2}", "{letters:1}{digits:1}", "{letters:2}-{digits:1}"])
+def test_a_last_character_that_merges_with_the_suffix_is_refused(form: str) -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789 .-"
+    merges = [(digit, ".") for digit in "01234"]
+    pieces = [*letters, *("".join(pair) for pair in merges)]
+    model = tokenizers.models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=merges)
+    subwords = Subwords(tokenizers.Tokenizer(model), "merging.json")
+    space = space_of(form)
+    with pytest.raises(InputError, match=r"merging\.json '[0-4]' is not a token of its own after 'code .*' and before"):
+        subwords.letters(space, [("code ", ".")])
+    found = subwords.letters(space, [("code ", " ")])
+    assert {c: pieces[i] for i, c in enumerate(found) if c} == {c: c for c in space.alphabet}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,8 @@ import pytest
 import torch
 
 from attacks.view import BYTES, encode, in_bytes
-from audit.training.datasets import Pydoc, TextFiles
+from audit.training.datasets import Pydoc, TextFiles, TextLines
+from audit.training.datasets.base import DatasetSource
 from audit.training.text_models import CharacterNGram
 from canaries.errors import InputError
 from canaries.records import TextRecords
@@ -112,3 +116,119 @@ def test_bytes_write_any_text() -> None:
         CharacterNGram(length=5, tokens="bytes").tensors(TextRecords(texts))
     with pytest.raises(InputError, match="tokens 'characters', 'bytes' or"):
         CharacterNGram(tokens="words")  # type: ignore[arg-type]
+
+
+def words(document: int, windows: int) -> str:
+    """A document of so many windows of 12 characters, each of which names it, and a bit more."""
+    return "".join(f"doc {document:02d} w{i:03d} " for i in range(windows)) + "left over"
+
+
+def documents_of(records: object) -> dict[str, int]:
+    assert isinstance(records, TextRecords)
+    return Counter(text[4:6] for text in records.texts)
+
+
+@pytest.fixture
+def sized(tmp_path: Path) -> Callable[..., Path]:
+    def make(*sizes: int) -> Path:
+        folder = tmp_path / "-".join(map(str, sizes))
+        folder.mkdir()
+        for i, size in enumerate(sizes):
+            (folder / f"{i:02d}.txt").write_text(words(i, size), "utf-8")
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_large_documents_are_held_out_where_there_are_no_small_ones(sized: Callable[..., Path], seed: int) -> None:
+    data = TextFiles(str(sized(66, 68)), window=12, train=60, pool=5, test=10).load(seed)
+    assert documents_of(data.test) == {"00": 10}  # the smaller of them
+    assert documents_of(data.train) + documents_of(data.pool) == {"01": 65}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_small_documents_are_held_out_before_large_ones(sized: Callable[..., Path], seed: int) -> None:
+    folder = sized(90, 4, 70, 5, 80, 6)
+    test = TextFiles(str(folder), window=12, test=12).load(seed).test
+    assert set(documents_of(test)) <= {"01", "03", "05"}
+    test = TextFiles(str(folder), window=12, test=20).load(seed).test  # 15 are in small documents
+    assert set(documents_of(test)) <= {"01", "02", "03", "05"}
+    assert documents_of(test)["02"] >= 5
+
+
+def test_one_document_alone_is_split(sized: Callable[..., Path]) -> None:
+    data = TextFiles(str(sized(30)), window=12, train=18, pool=2, test=10).load(0)
+    assert [len(part) for part in (data.train, data.pool, data.test)] == [18, 2, 10]
+    assert len({*data.train.texts, *data.pool.texts, *data.test.texts}) == 30  # type: ignore[union-attr]
+
+
+def test_too_few_records_are_counted_where_they_are(sized: Callable[..., Path]) -> None:
+    sentence = (
+        r"has 156 records of one window of 12 characters, 66 of them in documents held out whole for test=40; the "
+        r"other 90 have to be enough for train=95 and pool=0; texts shorter than window=12 are left out\."
+    )
+    with pytest.raises(InputError, match=sentence):
+        TextFiles(str(sized(66, 90)), window=12, train=95, test=40).load(1)
+    with pytest.raises(InputError, match=r"0 records .*; texts shorter than window=500 are left out"):
+        TextFiles(str(sized(3)), window=500).load(0)
+    with pytest.raises(InputError, match=r"20 records .*, 5 of them held out for test=5; the other 15 .* train=16"):
+        TextFiles(str(sized(20)), window=12, train=16, test=5).load(0)
+
+
+def test_patterns_outside_the_folder_are_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"files = a pattern inside the folder, such as '\*\.txt', got '/abs/\*'"):
+        TextFiles(str(folder), files="/abs/*").load(0)
+
+
+@pytest.fixture(params=["text-files", "text"])
+def reader(request: pytest.FixtureRequest) -> Callable[..., DatasetSource]:
+    if request.param == "text":
+        return partial(TextLines, field="text")
+    return partial(TextFiles, unit="document", window=60)
+
+
+def test_lone_surrogates_are_refused_or_read_as_spaces(tmp_path: Path, reader: Callable[..., DatasetSource]) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "whole \\ud83d\\ude00"}\n\n{"text": "secret \\ud800 half"}\n', "utf-8")
+    assert sorted(reader(str(path)).load(0).train.texts) == ["secret half", "whole"]  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=r"Line 3 of .*texts\.jsonl holds a lone surrogate") as caught:
+        reader(str(path), normalised=False).load(0)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(InputError, match="A text holds a lone surrogate") as caught:
+        encode(["secret \ud800 half"], BYTES)
+    assert "secret" not in str(caught.value)
+
+
+def test_byte_order_marks_are_no_text(tmp_path: Path, reader: Callable[..., DatasetSource]) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "One"}\n{"text": "Two"}\n', "utf-8-sig")
+    texts = reader(str(path), normalised=False).load(0).train.texts  # type: ignore[union-attr]
+    assert sorted(texts) == ["One", "Two"]
+    plain = tmp_path / "texts.txt"
+    plain.write_text("One", "utf-8-sig")
+    for source in (TextLines(str(plain), normalised=False), TextFiles(str(plain), unit="line", normalised=False)):
+        assert source.load(0).train.texts == ("One",)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "9" * 5000])
+def test_lines_that_break_the_parser_are_no_json(
+    tmp_path: Path, reader: Callable[..., DatasetSource], line: str
+) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "fine"}\n' + line + "\n", "utf-8")
+    with pytest.raises(InputError, match=r"Line 2 of .*texts\.jsonl is no JSON") as caught:
+        reader(str(path)).load(0)
+    assert len(str(caught.value)) < 500
+
+
+def test_tags_of_words_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "ca01").write_text(
+        "\n\n\tThe/at jury/nn ,/, 1-1/2/cd feet/nns and/or/cc more/ap ./.\n\n\tplain text\n", "utf-8"
+    )
+    texts = TextFiles(str(tmp_path), unit="line", normalised=False, tagged=True).load(0).train.texts  # type: ignore[union-attr]
+    assert sorted(texts) == ["\tThe jury , 1-1/2 feet and/or more .", "\tplain text"]
+    (document,) = TextFiles(str(tmp_path), unit="document", window=30, tagged=True).load(0).train.texts  # type: ignore[union-attr]
+    assert document == "the jury , 1-1 2 feet and or m"
+    (document,) = TextFiles(str(tmp_path), unit="document", window=30).load(0).train.texts  # type: ignore[union-attr]
+    assert document == "the at jury nn , , 1-1 2 cd fe"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from audit.training.datasets.base import DatasetSource, check_sizes, existing
-from audit.training.datasets.texts import normalise
+from audit.training.datasets.json_lines import check_writable, strings
+from audit.training.datasets.texts import normalise, untagged
 from canaries.errors import InputError
 from canaries.randomness import generator
 from canaries.records import Dataset, TextRecords
@@ -27,13 +27,16 @@ class TextFiles(DatasetSource):
     the claim says it:
 
     - "window": `window` characters of a document; one document then has many records, and is protected as a group.
+      What is left over at its end is left out, and so is a document that is shorter.
     - "line": one line.
     - "document": one document, cut off after `window` characters.
     - "author": all documents with the same value in `author` (of .jsonl), one after the other, cut off likewise.
 
-    Test records come from documents (or authors) that no other part has, as far as there are several; a text that
-    was seen before is left out. What is cut off of documents and authors is not learnt from at all: the record is then
-    everything that the person has in the training set.
+    Of several documents (or authors) whole ones are set aside for the test part, at random but none with more than
+    twice the records needed there unless nothing smaller is left, and then the smallest: no test record comes from a
+    document that a model trained on. A single document is split at random. A text that was seen before is left out.
+    What is cut off of documents and authors is not learnt from at all: the record is then everything that the person
+    has in the training set.
 
     Attributes:
         path: the file or folder.
@@ -44,6 +47,7 @@ class TextFiles(DatasetSource):
         files: which files of a folder, as a pattern such as "*.txt"; files that are no UTF-8 are read as Latin-1.
         train, pool, test: sizes of the parts; train None takes all that is left.
         normalised: lower case, and characters outside ALPHABET as spaces; false keeps texts as they are.
+        tagged: texts are words with their parts of speech, as in "The/at jury/nn"; the tags are left out.
     """
 
     name: ClassVar[str] = "text-files"
@@ -59,6 +63,7 @@ class TextFiles(DatasetSource):
     pool: int = 0
     test: int = 0
     normalised: bool = True
+    tagged: bool = False
 
     @property
     def privacy_unit(self) -> str:
@@ -91,35 +96,49 @@ class TextFiles(DatasetSource):
         check_sizes(self.name, self.train, self.pool, self.test)
         self._check_unit()
         groups = self._groups()
-        order = generator(seed, "documents", self.name).permutation(len(groups))
-        held_out: list[str] = []
-        rest: list[str] = []
-        for i in order:
-            aside = len(groups) > 1 and len(held_out) < self.test and len(groups[i]) <= 2 * self.test
-            (held_out if aside else rest).extend(groups[i])
+        order = generator(seed, "documents", self.name).permutation(len(groups)).tolist()
+        aside = self._aside(order, [len(group) for group in groups])
+        held_out = [text for i in order if i in aside for text in groups[i]]
+        rest = [text for i in order if i not in aside for text in groups[i]]
         rng = generator(seed, "split", self.name)
-        if len(held_out) < self.test:  # too few documents to set whole ones aside
+        if len(groups) == 1 and self.test:
             shuffled = [rest[i] for i in rng.permutation(len(rest))]
-            missing = self.test - len(held_out)
-            held_out, rest = held_out + shuffled[:missing], shuffled[missing:]
+            held_out, rest = shuffled[: self.test], shuffled[self.test :]
         wanted = (1 if self.train is None else self.train) + self.pool
         if len(held_out) < self.test or len(rest) < wanted:
-            raise InputError(
-                f"Data set '{self.name}' has {len(held_out) + len(rest)} records of one {self.privacy_unit}, but "
-                f"train={self.train or 'at least 1'}, pool={self.pool} and test={self.test} need "
-                f"{wanted + self.test}."
-            )
+            raise InputError(self._too_few(len(held_out), len(rest), len(groups)))
         test = rng.permutation(len(held_out))[: self.test]
-        order = rng.permutation(len(rest))
+        shuffle = rng.permutation(len(rest))
         records = TextRecords(tuple(rest))
-        pool, train = order[: self.pool], order[self.pool :][: self.train]
+        pool, train = shuffle[: self.pool], shuffle[self.pool :][: self.train]
         return Dataset(self.name, records.take(train), records.take(pool), TextRecords(tuple(held_out)).take(test))
+
+    def _aside(self, order: list[int], sizes: list[int]) -> set[int]:
+        """Which of several documents, of so many records each and in this order, are held out for the test part."""
+        found: set[int] = set()
+        held_out = 0
+        for i in sorted(order, key=lambda i: max(2 * self.test, sizes[i])):  # stable: small ones stay in random order
+            if len(sizes) > 1 and held_out < self.test:
+                found.add(i)
+                held_out += sizes[i]
+        return found
+
+    def _too_few(self, held_out: int, rest: int, groups: int) -> str:
+        short = f"; texts shorter than window={self.window} are left out" if self.unit == "window" else ""
+        whole = "author" if self.unit == "author" else "document"
+        where = f"in {whole}s held out whole" if groups > 1 else "held out"
+        return (
+            f"Data set '{self.name}' has {held_out + rest} records of one {self.privacy_unit}, {held_out} of them "
+            f"{where} for test={self.test}; the other {rest} have to be enough for train="
+            f"{self.train or 'at least 1'} and pool={self.pool}{short}."
+        )
 
     def _groups(self) -> list[list[str]]:
         """The records of each document or author, each text once in all."""
         documents: dict[str, list[str]] = {}
         for number, (who, text) in enumerate(self._documents()):
-            documents.setdefault(who if self.unit == "author" else str(number), []).append(text)
+            bare = untagged(text) if self.tagged else text
+            documents.setdefault(who if self.unit == "author" else str(number), []).append(bare)
         seen: set[str] = set()
         groups = []
         for texts in documents.values():
@@ -146,7 +165,12 @@ class TextFiles(DatasetSource):
         elif self.unit == "author":
             raise InputError(f"Records of one author each need a .jsonl file with the key '{self.author}', got {path}.")
         elif path.is_dir():
-            paths = sorted(p for p in path.rglob(self.files) if p.is_file())
+            try:
+                paths = sorted(p for p in path.rglob(self.files) if p.is_file())
+            except (NotImplementedError, ValueError):
+                raise InputError(
+                    f"Expected files = a pattern inside the folder, such as '*.txt', got '{self.files}'."
+                ) from None
             if not paths:
                 raise InputError(f"No file matches '{self.files}' in {path}.")
             yield from (("", _read(p)) for p in paths)
@@ -154,20 +178,11 @@ class TextFiles(DatasetSource):
             yield "", _read(path)
 
     def _json_lines(self, path: Path) -> Iterator[tuple[str, str]]:
-        for number, line in enumerate(_read(path).split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                record: Any = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"Line {number} of {path} is no JSON: {error}.") from None
-            found = []
-            for key in (self.author, self.field) if self.unit == "author" else (self.field,):
-                value = record.get(key) if isinstance(record, dict) else None
-                if not isinstance(value, str):
-                    raise InputError(f"Line {number} of {path} has no text in the field '{key}'.")
-                found.append(value)
-            yield (found[0] if len(found) > 1 else ""), found[-1]
+        keys = (self.author, self.field) if self.unit == "author" else (self.field,)
+        for number, values in strings(_read(path), path, *keys):
+            if not self.normalised:
+                check_writable(values[-1], f"Line {number} of {path}")
+            yield (values[0] if len(values) > 1 else ""), values[-1]
 
 
 def _read(path: Path) -> str:
@@ -176,6 +191,6 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error}.") from None
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from audit.training.datasets.base import DatasetSource, existing, split_records
+from audit.training.datasets.json_lines import check_writable, strings
 from audit.training.datasets.texts import normalise
 from canaries.errors import InputError
 from canaries.records import Dataset, TextRecords
@@ -52,19 +52,13 @@ class TextLines(DatasetSource):
 
     def _texts(self, path: Path) -> list[str]:
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            content = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"Cannot read {path} as UTF-8 text: {error}.") from None
         if self.field is None:
-            return [line.removesuffix("\r") for line in lines]
-        return [self._text(line, path, i) for i, line in enumerate(lines, 1) if line.strip()]
-
-    def _text(self, line: str, path: Path, number: int) -> str:
-        try:
-            record: Any = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"Line {number} of {path} is no JSON: {error}.") from None
-        text = record.get(self.field) if isinstance(record, dict) else None
-        if not isinstance(text, str):
-            raise InputError(f"Line {number} of {path} has no text in the field '{self.field}'.")
-        return text
+            return [line.removesuffix("\r") for line in content.split("\n")]
+        found = [(number, text) for number, (text,) in strings(content, path, self.field)]
+        if not self.normalised:
+            for number, text in found:
+                check_writable(text, f"Line {number} of {path}")
+        return [text for _, text in found]

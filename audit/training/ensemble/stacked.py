@@ -48,6 +48,9 @@ class Stacked:
             refuse(".".join(filter(None, (name, inner))), child)
         if getattr(layer, "inplace", False):
             layer.inplace = False  # type: ignore[assignment]
+        held = list(layer.parameters())
+        if held and not any(p.requires_grad for p in held):
+            return  # All models share it as it is.
         kind = rule_for(layer)
         if kind is None:
             for local, child in layer.named_children():

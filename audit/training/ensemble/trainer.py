@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from attacks.record import GradientRecord
 from attacks.view import Access, View, WhiteBox
+from attacks.vocabulary import Vocabulary
 from audit.mechanism import DPSGD
 from audit.training.base import SweepTrainer
 from audit.training.ensemble.engine import Task, Trained, Watch, fit
@@ -62,6 +63,11 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
             )
 
     @property
+    def symbols(self) -> str | Vocabulary | None:
+        """What the tokens of the model are."""
+        return self.model.symbols
+
+    @property
     def white_box(self) -> frozenset[Access]:
         """The weights where they are released or checkpoints kept, checkpoints, and the gradient record."""
         kept = {
@@ -101,11 +107,9 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         """
         template = self.template(self.model, dataset)
         stacked = Stacked(template)
-        for records in (dataset.train, canaries.records, dataset.test):
-            if isinstance(records, GradientRecords):
-                spikes(records, stacked.shapes, self.max_grad_norm)
-            else:
-                self.model.tensors(records)
+        if isinstance(canaries.records, GradientRecords):
+            spikes(canaries.records, stacked.shapes, self.max_grad_norm)
+        self.model.check(dataset, canaries)
         inputs, targets = self.model.tensors(dataset.train)
         check_gradients(template, inputs, targets, self._loss(), getattr(torch, self.dtype))
         if self.initial == "pretrained" and not len(dataset.pool):
