@@ -22,12 +22,15 @@ from audit.estimators.base import Estimator
 from audit.evidence_control import evidence_p_values, unproven
 from audit.evidence_rates import evidence_rates
 from audit.membership import membership_metrics
-from audit.metrics import RESAMPLES, association_p_value, extraction
+from audit.metrics import association_p_value, extraction
 from audit.policy import Policy
 from audit.results import AttackResult, CellResult, Interval, RecordRisk, RunResult
 from audit.risk import LEAST_MODELS, record_risks
 from audit.verdict import CONTROL_ALARM, judge, overall, read_controls
 from canaries.inclusion import Randomised
+
+RESAMPLES = 200
+"""Bootstrap resamples for the intervals of true positive rates."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ def _attack(
         bounds=tuple(bounds),
         seen_p=association_p_value(planted),
         reference_p=association_p_value(references) if references.ids else None,
-        extraction=extraction(scores, run.seed, cell.claim),
+        extraction=extraction(scores, cell.claim),
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
         could_refute=perfect is not None and perfect.p_value <= single,
         chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},

@@ -246,6 +246,5 @@ def spread(places: Sequence[float], apart: float) -> list[float]:
 
 def legend_width(labels: Sequence[str], columns: int) -> float:
     """About how wide a legend becomes, in inches."""
-    rows = math.ceil(len(labels) / columns)
-    chunks = [labels[i : i + rows] for i in range(0, len(labels), rows)]
-    return sum(0.7 + 0.072 * max(len(label) for label in chunk) for chunk in chunks)
+    chunks = np.array_split([len(label) for label in labels], columns)  # The first columns take what is left over.
+    return sum(0.7 + 0.072 * int(chunk.max()) for chunk in chunks if len(chunk))

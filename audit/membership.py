@@ -1,7 +1,8 @@
 """How well scores tell members from non-members: AUC, TPR at fixed FPR, balanced accuracy, advantage, with intervals.
 
-They describe an attack and prove nothing about epsilon. Intervals are percentile bootstraps in which whole models are
-drawn, because canaries of one model depend on each other; canaries are drawn where there is one model only.
+They describe an attack and prove nothing about epsilon. The interval of the AUC is that of `auc.auc_interval`. The
+others are percentile bootstraps in which whole models are drawn, because canaries of one model depend on each other;
+canaries are drawn where there is one model only. With few models, and near 0 and 1, such a bootstrap is too narrow.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.scores import Scores
+from audit.auc import auc_interval
 from audit.results import Interval
 from canaries.errors import InputError
 from canaries.randomness import generator
@@ -70,6 +72,7 @@ def membership_metrics(
     scores = scores.centred() if centre else scores
     ranking = _Ranking.of(scores.score.ravel(), scores.member.ravel())
     found = ranking.metrics(np.ones(scores.score.size), fprs)
+    area = auc_interval(scores, confidence, centre=False)  # Centred above.
     rng = generator(seed, "membership bootstrap")
     axis = 0 if scores.models > 1 else 1
     shape, units = scores.score.shape, scores.score.shape[axis]
@@ -80,9 +83,9 @@ def membership_metrics(
         draws[i] = ranking.metrics(weight, fprs)
     tail = (1 - confidence) / 2
     intervals = [_interval(value, column, tail) for value, column in zip(found, draws.T, strict=True)]
-    advantage = intervals[1]
+    advantage = intervals[0]
     accuracy = Interval(*((1 + end) / 2 for end in (advantage.value, advantage.low, advantage.high)))
-    return MembershipMetrics(intervals[0], dict(zip(fprs, intervals[2:], strict=True)), accuracy, advantage)
+    return MembershipMetrics(area, dict(zip(fprs, intervals[1:], strict=True)), accuracy, advantage)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,17 +109,16 @@ class _Ranking:
         return cls(order, np.append(ordered[1:] != ordered[:-1], np.ones(min(1, score.size), bool)), member[order])
 
     def metrics(self, weight: Floats, fprs: tuple[float, ...]) -> Floats:
-        """AUC, advantage and TPRs of weighted scores, each float[n]; NaN where a side has no weight."""
+        """float64[1 + fprs]: advantage and TPRs of weighted scores; NaN where a side has no weight."""
         weight = weight[self.order]
         ins, outs = np.where(self.member, weight, 0.0), np.where(self.member, 0.0, weight)
         inside, outside = ins.sum(), outs.sum()
         if not inside or not outside:
-            return np.full(2 + len(fprs), math.nan)
+            return np.full(1 + len(fprs), math.nan)
         tpr = np.append(0.0, np.cumsum(ins)[self.last] / inside)
         fpr = np.append(0.0, np.cumsum(outs)[self.last] / outside)
-        auc = float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
         at = [tpr[fpr <= limit + 1e-12].max() for limit in fprs]
-        return np.array([auc, (tpr - fpr).max(), *at])
+        return np.array([(tpr - fpr).max(), *at])
 
 
 def _interval(value: float, draws: Floats, tail: float) -> Interval:

@@ -13,55 +13,12 @@ from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
 from attacks.scores import Scores
+from audit.auc import auc_interval
 from audit.claim import Claim
+from audit.clustered import clustered_variance
 from audit.design_effect import design_effect
 from audit.results import Extraction, Interval
 from audit.secret_bits import allowed_by
-from canaries.randomness import generator
-
-RESAMPLES = 200
-"""Bootstrap resamples for an AUC's interval."""
-
-FEW_MODELS = 10
-"""Below so many models a resample draws canaries as well."""
-
-
-def auc(score: NDArray[np.float64], member: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve: P(a member scores above a non-member), ties counting half; NaN if one side is empty.
-
-    >>> auc(np.array([3.0, 2.0, 1.0]), np.array([True, False, False]))
-    1.0
-    """
-    inside = int(member.sum())
-    outside = member.size - inside
-    if not inside or not outside:
-        return math.nan
-    ranks = rankdata(score.ravel())[member.ravel()]
-    return float((ranks.sum() - inside * (inside + 1) / 2) / (inside * outside))
-
-
-def auc_interval(scores: Scores, seed: int, confidence: float = 0.95) -> Interval:
-    """AUC of centred scores, with a percentile bootstrap interval.
-
-    Resampled are models, which are independent; canaries where there is one model only. A few models resample to hardly
-    anything new, so with two to nine both are drawn, which errs on the wide side (Owen 2007, "The pigeonhole
-    bootstrap").
-    """
-    scores = scores.centred()
-    value = auc(scores.score, scores.member)
-    if math.isnan(value):
-        return Interval(value, value, value)
-    rng = generator(seed, "auc bootstrap")
-    sizes = scores.score.shape
-    draws = []
-    for _ in range(RESAMPLES):
-        rows = rng.integers(0, sizes[0], sizes[0]) if scores.models > 1 else np.arange(sizes[0])
-        columns = rng.integers(0, sizes[1], sizes[1]) if scores.models < FEW_MODELS else np.arange(sizes[1])
-        draws.append(auc(scores.score[rows][:, columns], scores.member[rows][:, columns]))
-    tail = 100 * (1 - confidence) / 2
-    finite = [draw for draw in draws if not math.isnan(draw)] or [value]
-    low, high = np.percentile(finite, [tail, 100 - tail])
-    return Interval(value, float(low), float(high))
 
 
 def association_p_value(scores: Scores) -> float:
@@ -106,7 +63,7 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> Interva
     return Interval(p, max(0.0, low), min(1.0, high))
 
 
-def extraction(scores: Scores, seed: int = 0, claim: Claim | None = None) -> tuple[Extraction, ...]:
+def extraction(scores: Scores, claim: Claim | None = None) -> tuple[Extraction, ...]:
     """How secrets fared, by repetition count and length; never inserted ones, if any, come first as 0 repetitions.
 
     Intervals are Wilson's at the number of independent trials that the pairs are worth, see `clustered_rate`.
@@ -119,7 +76,7 @@ def extraction(scores: Scores, seed: int = 0, claim: Claim | None = None) -> tup
         keys = {(int(r) if inserted else 0, float(k)) for r, k in zip(some.repetitions, some.space, strict=True)}
         for repetitions, space in sorted(keys):
             mine = (some.space == space) & ((some.repetitions == repetitions) | (not inserted))
-            groups.append(_group(repetitions, some.select(mine), seed, claim))
+            groups.append(_group(repetitions, some.select(mine), claim))
     return tuple(groups)
 
 
@@ -157,6 +114,44 @@ def clustered_rate(
     return wilson(rate * trials, trials, confidence)
 
 
+def clustered_mean(
+    values: NDArray[np.float64],
+    models: NDArray[np.int64],
+    secrets: NDArray[np.int64],
+    most: float,
+    confidence: float = 0.95,
+) -> Interval:
+    """The mean of what pairs (model, secret) show, with Student's interval over models, held within [0, most].
+
+    Models are the replicates (`clustered_variance`): t has one degree of freedom less than there are models, so two
+    tell next to nothing of others. Of one model the interval says how its secrets differ. It is approximate, and
+    somewhat narrow where values are skewed: where nearly all lie at one end, or few models have means of a long tail,
+    a 95% interval was simulated to cover 89% to 90%.
+
+    Where all values are alike no variance can be seen. Each secret then counts once, Wilson's limit says what share of
+    secrets may be otherwise, and those may be anything in [0, most]; see `Extraction.of_these_models`.
+
+    Args:
+        values: float64[pairs], each in [0, most].
+        models: int64[pairs], the model of each.
+        secrets: int64[pairs], equal where the secret is the same.
+        most: the largest possible value.
+        confidence: of the interval.
+    """
+    n = len(values)
+    if n == 0:
+        return Interval(math.nan, 0.0, most)
+    mean = float(values.mean())
+    if np.ptp(values) == 0:
+        other = 1 - wilson(count := len(np.unique(secrets)), count, confidence).low
+        return Interval(mean, mean * (1 - other), max(mean, mean + (most - mean) * other))
+    moved = (values - mean) / n
+    alone = float(values.var(ddof=1)) / n
+    variance, freedom = clustered_variance(moved, alone, n - 1, models, len(np.unique(models)), secrets)
+    half = float(student.isf((1 - confidence) / 2, freedom)) * math.sqrt(variance)
+    return Interval(mean, max(0.0, mean - half), max(mean, min(most, mean + half)))
+
+
 def _trials(success: NDArray[np.bool_], cluster: NDArray[np.int64], confidence: float) -> float:
     """How many independent trials clustered ones are worth; as many as there are where one cluster shows no variance.
 
@@ -174,7 +169,7 @@ def _trials(success: NDArray[np.bool_], cluster: NDArray[np.int64], confidence: 
     return n / effect * float(norm.isf(tail) / student.isf(tail, count - 1)) ** 2
 
 
-def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> Extraction:
+def _group(repetitions: int, scores: Scores, claim: Claim | None) -> Extraction:
     counted = scores.member if repetitions else np.ones_like(scores.member)
     models, columns = np.nonzero(counted)
     secrets = scores.secret_numbers[models, columns]
@@ -187,15 +182,18 @@ def _group(repetitions: int, scores: Scores, seed: int, claim: Claim | None) -> 
             return math.nan
         return float(np.asarray(scores.evidence[name], dtype=np.float64)[models, columns].mean())
 
-    looked = auc_interval(scores, seed) if repetitions else Interval(math.nan, math.nan, math.nan)
+    ranked = np.asarray(scores.evidence["exposure"], dtype=np.float64) if "exposure" in scores.evidence else None
+    looked = auc_interval(scores) if repetitions else Interval(math.nan, math.nan, math.nan)
     space = float(scores.space.max())
+    bits = math.log2(space)
     one_guess = bool(repetitions) and "top_1" in scores.evidence  # Several draws are allowed more.
     return Extraction(
         repetitions=repetitions,
         secrets=len(models),
         rate=share("extracted"),
         exposure=mean("exposure"),
-        exposure_max=math.log2(space),
+        exposure_max=bits,
+        exposure_interval=None if ranked is None else clustered_mean(ranked[models, columns], models, secrets, bits),
         auc=None if math.isnan(looked.value) else looked.value,
         auc_interval=None if math.isnan(looked.value) else looked,
         top=tuple((k, share(f"top_{k}")) for k in sorted(int(n[4:]) for n in scores.evidence if n.startswith("top_"))),

@@ -69,7 +69,7 @@ class Extraction:
         exposure: mean exposure in bits (Carlini 2019); NaN for attacks that do not rank.
         exposure_max: log2 of the number of possible secrets.
         auc: membership AUC of these secrets against those whose coin left them out, where both exist.
-        auc_interval: the same with its 95% bootstrap interval over models.
+        auc_interval: the same with its 95% interval (`audit.auc`).
         top: (k, share among the k likeliest values) for each k that the attack looks at, with intervals as `rate`.
         exact: share of pairs whose rank was counted; of the others it was estimated.
         exposure_floor: mean of what the exposures are proven not to fall below; NaN where the attack does not tell.
@@ -79,6 +79,7 @@ class Extraction:
         models: how many models the pairs are of.
         effects: by the name of its evidence, how the pairs of a share depend on each other; a share that is not there
             is taken for one of independent pairs.
+        exposure_interval: `exposure` with its 95% interval over models; None for attacks that do not rank.
     """
 
     repetitions: int
@@ -95,13 +96,19 @@ class Extraction:
     allowed: float | None = None
     models: int = 0
     effects: Mapping[str, DesignEffect] = field(default_factory=dict)
+    exposure_interval: Interval | None = None
 
     def of_these_models(self, share: Interval) -> bool:
-        """True where the interval of a share takes secrets for replicates, and says nothing of how models differ.
+        """True where the interval of a share or AUC takes secrets for replicates, and does not say how models differ.
 
         So it is with one model, and where all pairs fared alike: how far models differ cannot be seen then.
         """
         return self.models < 2 or share.value in (0.0, 1.0)
+
+    @property
+    def exposure_of_these_models(self) -> bool:
+        """The same of the interval of the mean exposure: with one model, or all exposures at their least or most."""
+        return self.models < 2 or self.exposure == 0 or math.isclose(self.exposure, self.exposure_max)
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,7 @@ class AttackResult:
         access: what it was granted.
         queries: records that it sent to each model.
         scores: its scores, references included; where it compares models, each with all others as its reference.
-        auc: membership AUC with a 95% bootstrap interval over models; NaN where one side is empty.
+        auc: membership AUC with its 95% interval (`audit.auc`); NaN where one side is empty.
         bounds: one for each estimator that applies.
         seen_p: p-value of the hypothesis that canaries in and out score alike (small: the attack sees them).
         reference_p: the same among references, which were never inserted; None without references.

@@ -11,6 +11,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import mannwhitneyu, norm, rankdata
 
 from attacks.scores import Scores
+from audit.auc import auc_limits
 from audit.combine import holm
 from audit.results import Interval, RecordRisk
 from canaries.errors import InputError
@@ -84,27 +85,6 @@ def record_aucs(score: Floats, member: NDArray[np.bool_]) -> Floats:
     ranks = np.where(member, rankdata(score, axis=0), 0.0).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((ranks - inside * (inside + 1) / 2) / (inside * outside))
-
-
-def auc_limits(
-    area: Floats, inside: NDArray[np.integer], outside: NDArray[np.integer], z: float
-) -> tuple[Floats, Floats]:
-    """Limits of AUCs, each float64[n]: where |area - theta| = z sqrt(V(theta)) (Newcombe 2006, method 5)."""
-    half = (inside + outside) / 2 - 1
-
-    def error(theta: Floats) -> Floats:
-        spread = 1 + half * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-        return np.asarray(z * np.sqrt(theta * (1 - theta) * spread / (inside * outside)))
-
-    ends = []
-    for side in (0.0, 1.0):
-        near, far = area.astype(np.float64), np.full(area.shape, side)
-        for _ in range(60):
-            middle = (near + far) / 2
-            inner = np.abs(area - middle) <= error(middle)
-            near, far = np.where(inner, middle, near), np.where(inner, far, middle)
-        ends.append(near)
-    return ends[0], ends[1]
 
 
 def advantage(area: float) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from attacks.scores import Scores
 from audit import registry
+from audit.auc import auc_interval
 from audit.bounds import ADD_OR_REMOVE_ONE, Bound, Estimate
 from audit.claim import Claim
 from audit.claim_test import ClaimTest, claim_test, perfect_scores
@@ -23,7 +24,7 @@ from audit.evidence_control import evidence_p_values, unproven
 from audit.formatting import confidence as shown_confidence
 from audit.formatting import lower
 from audit.mechanism import DPSGD
-from audit.metrics import association_p_value, auc_interval
+from audit.metrics import association_p_value
 from audit.pld import pld_epsilon
 from audit.policy import Policy
 from audit.results import AttackResult, Interval, Outcome, Verdict
@@ -125,7 +126,7 @@ def audit_scores(
         if estimator is None
         else f"Estimator {estimators[0].name} was asked for."
     )
-    auc = auc_interval(planted, seed)
+    auc = auc_interval(planted)
     verdict = test = None
     if claim is not None:
         if estimator is None:

@@ -17,12 +17,12 @@ from scipy.special import ndtri
 from scipy.stats import binom
 
 from attacks.scores import Scores
+from audit.auc import auc_interval
 from audit.estimators.base import Estimator
 from audit.estimators.calibrated_epsilon_delta import CalibratedEpsilonDelta
 from audit.estimators.calibrated_gaussian import CalibratedGaussian
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.gaussian import mu_of
-from audit.metrics import auc_interval
 from audit.themes import LIGHT
 from canaries.errors import InputError
 
@@ -91,7 +91,7 @@ def rows(done: Sequence[tuple[Any, Scores, dict[str, float]]], delta: float) -> 
         }
         for size in sorted({min(size, setting.models) for size in SIZES}):
             part = scores.take_models(slice(2 * size))  # Coins are balanced in pairs.
-            auc = auc_interval(part, 0).value
+            auc = auc_interval(part).value
             bounds = {name: estimator.bound(part, delta).epsilon for name, estimator in estimators.items()}
             found.append(
                 asdict(setting)

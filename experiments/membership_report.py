@@ -120,10 +120,10 @@ def _markdown(table: pd.DataFrame, worst: pd.DataFrame, visible: int, cost: str)
     lines = [
         "# Membership of ordinary records, without privacy",
         "",
-        f"{cost}. Made by `python -m experiments.membership`, which says what is trained. Each interval is 95%, a "
-        "bootstrap over the models that are attacked. Known models: how many an attack uses of each record on either "
-        "side (offline attacks use those without it alone), leave-one-out. These figures describe the attacks; no "
-        "bound on epsilon rests on them.",
+        f"{cost}. Made by `python -m experiments.membership`, which says what is trained. Each interval is 95%, of "
+        "rates a bootstrap over the models that are attacked, of the AUC that of `audit.auc`. Known models: how many "
+        "an attack uses of each record on either side (offline attacks use those without it alone), leave-one-out. "
+        "These figures describe the attacks; no bound on epsilon rests on them.",
         "",
         "| attack | known models | AUC | TPR at 0.1% FPR | TPR at 1% FPR |",
         "|---|---|---|---|---|",

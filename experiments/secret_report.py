@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from audit import plots
-from audit.metrics import auc_interval
+from audit.auc import auc_interval
 from audit.programs import run_program
 from audit.report.publish import rates_frame
 from audit.results import AttackResult, CellResult, Extraction, Interval, RunResult
@@ -48,26 +48,28 @@ def _row(cell: CellResult, attack: AttackResult, found: Extraction, others: list
         "exposure_cap": round(found.exposure_cap, 2),
         "counted": round(found.exact, 3),
     }
+    if found.exposure_interval:
+        row |= _interval("exposure", found.exposure_interval, found.exposure_of_these_models, places=2)
     for label, share in (("greedy", found.rate), *((f"top_{k}", share) for k, share in found.top)):
-        row |= _interval(label, share) | {
-            f"{label}_replicates": "secrets" if found.of_these_models(share) else "models"
-        }
+        row |= _interval(label, share, found.of_these_models(share))
     row["allowed"] = found.allowed
     if found.repetitions and found.auc_interval:
-        row |= _interval("auc", found.auc_interval)
+        row |= _interval("auc", found.auc_interval, found.of_these_models(found.auc_interval))
         for other in others:
             scores = other.scores.select(~other.scores.reference & (other.scores.repetitions == found.repetitions))
-            row |= _interval(f"auc_{other.attack}", auc_interval(scores, 0))
+            area = auc_interval(scores)
+            row |= _interval(f"auc_{other.attack}", area, found.of_these_models(area))
     for name, value in cell.utility.items():
         row[name] = round(value.value, 4)
     return row
 
 
-def _interval(name: str, found: Interval) -> dict[str, object]:
+def _interval(name: str, found: Interval, of_these_models: bool, places: int = 4) -> dict[str, object]:
     return {
-        name: round(found.value, 4),
-        f"{name}_low": round(found.low, 4),
-        f"{name}_high": round(found.high, 4),
+        name: round(found.value, places),
+        f"{name}_low": round(found.low, places),
+        f"{name}_high": round(found.high, places),
+        f"{name}_replicates": "secrets" if of_these_models else "models",
     }
 
 

@@ -75,8 +75,8 @@ def leaks(frame: pd.DataFrame, records: int, attack: str = "extraction") -> str:
     for label, show, source, leak, places in (
         ("top-1 extraction", lambda row: _share(row, "top_1"), mine, "top_1", 4),
         ("top-100 extraction", lambda row: _share(row, "top_100"), mine, "top_100", 4),
-        (f"exposure, of {mine.bits.max():.1f} bits", lambda row: f"{row.exposure:.1f}", mine, "exposure", 1),
-        ("the same, never inserted", lambda row: f"{row.exposure:.1f}", control, "", 0),
+        (f"exposure, of {mine.bits.max():.1f} bits", _exposure, mine, "exposure", 1),
+        ("the same, never inserted", _exposure, control, "", 0),
         ("membership AUC", _auc, mine, "auc_secret-membership", 2),
         ("held-out loss less the unigram model's", lambda row: f"{row[LOSS] - row[UNIGRAM]:+.2f}", mine, "", 0),
     ):
@@ -99,16 +99,23 @@ def _epsilon(epsilon: float, first: bool) -> str:
 
 
 def _share(row: pd.Series, name: str) -> str:
-    """Successes of secrets, with the interval; marked where models are all alike."""
-    alike = ALIKE if row[f"{name}_replicates"] == "secrets" else ""
-    return (
-        f"{round(row[name] * row.secrets)}/{row.secrets} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]{alike}"
-    )
+    """Successes of secrets, with the interval."""
+    return f"{round(row[name] * row.secrets)}/{row.secrets} {_limits(row, name, 2)}"
+
+
+def _exposure(row: pd.Series) -> str:
+    return f"{row.exposure:.1f} {_limits(row, 'exposure', 1)}"
 
 
 def _auc(row: pd.Series) -> str:
     name = "auc_secret-membership"
-    return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+    return f"{row[name]:.2f} {_limits(row, name, 2)}"
+
+
+def _limits(row: pd.Series, name: str, places: int) -> str:
+    """The interval; marked where models are all alike."""
+    alike = ALIKE if row[f"{name}_replicates"] == "secrets" else ""
+    return f"[{row[f'{name}_low']:.{places}f}, {row[f'{name}_high']:.{places}f}]{alike}"
 
 
 def main() -> None:

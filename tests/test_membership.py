@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from attacks.scores import Scores
+from audit.auc import auc_interval
 from audit.gaussian import mu_of
 from audit.membership import membership_metrics
 from canaries.errors import InputError
@@ -56,6 +58,17 @@ def test_models_are_resampled_and_not_canaries() -> None:
         Scores.from_matrix(score.reshape(1, -1), scores.member.reshape(1, -1), randomised="canary")
     ).auc
     assert whole.high - whole.low > 3 * (alone.high - alone.low)
+
+
+def test_the_auc_is_that_of_its_own_module_without_references() -> None:
+    rng = np.random.default_rng(0)
+    member = rng.random((6, 20)) < 0.5
+    scores = Scores.from_matrix(rng.normal(size=(6, 20)) + member + rng.normal(0, 3, 20), member, "canary")
+    scores = replace(scores, reference=np.arange(20) < 4)
+    for centre in (True, False):
+        assert membership_metrics(scores, centre=centre).auc == auc_interval(
+            scores.select(~scores.reference), 0.95, centre
+        )
 
 
 def test_bad_values_are_named() -> None:

@@ -1,4 +1,4 @@
-"""Metrics against references: scikit-learn, scipy, and the uniform law of a p-value."""
+"""Metrics against references: scipy, and the uniform law of a p-value."""
 
 import math
 from dataclasses import replace
@@ -6,30 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, kstest
-from sklearn.metrics import roc_auc_score
+from scipy.stats import t as student
 
 from attacks.scores import Scores
-from audit.metrics import association_p_value, auc, auc_interval, extraction, wilson
+from audit.metrics import association_p_value, clustered_mean, extraction, wilson
 
 FALSE_ALARM = 1e-4
 """How often a sound p-value fails a test of its law; seeds are fixed."""
-
-
-@pytest.mark.parametrize("decimals", [0, 1, 8])
-@pytest.mark.parametrize("shape", [(40,), (6, 30)])
-def test_auc_is_scikit_learn_s(shape, decimals):
-    rng = np.random.default_rng(1)
-    member = rng.random(shape) < 0.3
-    score = (rng.normal(size=shape) + member).round(decimals)
-    assert auc(score, member) == pytest.approx(roc_auc_score(member.ravel(), score.ravel()))
-
-
-def test_auc_at_its_ends():
-    member = np.array([True, True, False, False])
-    assert auc(np.array([np.inf, 1, 0, -np.inf]), member) == 1.0
-    assert auc(np.array([0.0, 0, 1, 1]), member) == 0.0
-    assert auc(np.zeros(4), member) == 0.5
-    assert math.isnan(auc(np.zeros(4), np.ones(4, dtype=bool)))
 
 
 def coins(rng, shape, shift=0.0, randomised="canary", offsets=0.0):
@@ -40,33 +23,6 @@ def coins(rng, shape, shift=0.0, randomised="canary", offsets=0.0):
         member = np.repeat(rng.permutation(np.arange(models) % 2 == 0)[:, None], canaries, axis=1)
     score = rng.normal(shift * member, 1) + offsets * rng.normal(size=canaries)
     return Scores.from_matrix(score, member, randomised=randomised)
-
-
-def test_the_auc_s_interval_covers_and_is_seeded():
-    # Normal scores, one apart, have an AUC of Phi(1 / sqrt 2) = 0.760.
-    intervals = [auc_interval(coins(np.random.default_rng([2, i]), (40, 8), 1.0), seed=i) for i in range(40)]
-    covered = sum(interval.low <= 0.7602 <= interval.high for interval in intervals)
-    # A percentile bootstrap over 40 models covers a little less than 95%; 0.9 is held.
-    assert covered >= binom.ppf(FALSE_ALARM, 40, 0.9)
-    assert all(interval.low <= interval.value <= interval.high for interval in intervals)
-    assert np.mean([interval.high - interval.low for interval in intervals]) < 0.15
-    scores = coins(np.random.default_rng(0), (10, 8), 1.0)
-    assert auc_interval(scores, 3) == auc_interval(scores, 3)
-    assert auc_interval(scores, 3) != auc_interval(scores, 4)
-
-
-@pytest.mark.parametrize("models", [1, 2, 5])
-def test_the_auc_s_interval_covers_with_few_models(models):
-    intervals = [auc_interval(coins(np.random.default_rng([5, i]), (models, 24), 1.0), seed=i) for i in range(60)]
-    covered = sum(interval.low <= 0.7602 <= interval.high for interval in intervals)
-    assert covered >= binom.ppf(FALSE_ALARM, 60, 0.93)
-    widths = [interval.high - interval.low for interval in intervals]
-    assert np.mean(widths) < 8 * np.std([interval.value for interval in intervals])  # 3.9 would be ideal
-
-
-def test_the_auc_of_one_side_is_unknown():
-    one_side = Scores.from_matrix(np.zeros((2, 3)), np.ones((2, 3), dtype=bool), "canary")
-    assert math.isnan(auc_interval(one_side, 0).value)
 
 
 NULLS = {
@@ -152,9 +108,47 @@ def test_extraction_by_repetitions():
     assert four.rate.low <= wilson(2, 3).low  # of three pairs two share a secret, which cannot make it narrower
     assert four.rate.high >= wilson(2, 3).high
     assert {group.exposure_max for group in (never, once, four)} == {10.0}
+    # Columns 4 and 5 are references: model means 3 and 3, and what two secrets in two models show is more.
+    assert never.exposure_interval.value == never.exposure
+    assert (never.exposure_interval.low, never.exposure_interval.high) == (0.0, 10.0)
+    assert not never.exposure_of_these_models
     assert never.auc is None
     assert 0 <= four.auc <= 1
 
 
 def test_no_extraction_without_its_evidence():
     assert extraction(Scores.from_arms(np.zeros(2), np.zeros(2))) == ()
+
+
+def test_a_mean_s_interval_is_student_s_over_models():
+    means = np.array([2.0, 4.0, 5.0, 9.0])
+    values = (means[:, None] + [-0.1, 0.0, 0.1]).ravel()
+    models = np.repeat(np.arange(4), 3)
+    found = clustered_mean(values, models, np.arange(12), 20.0)
+    half = student.isf(0.025, 3) * means.std(ddof=1) / 2
+    assert (found.value, found.low, found.high) == pytest.approx((5.0, 5 - half, 5 + half))
+    # Two models tell next to nothing of others, and no limit is beyond what is possible.
+    two = clustered_mean(values[:6], models[:6], np.arange(6), 20.0)
+    assert (two.low, two.high) == (0.0, pytest.approx(3 + student.isf(0.025, 1)))
+
+
+def test_a_mean_s_interval_allows_for_secrets_within_models_that_look_alike():
+    values, models = np.tile([1.0, 3.0, 8.0], 5), np.repeat(np.arange(5), 3)  # equal means of models
+    found = clustered_mean(values, models, np.arange(15), 20.0)
+    half = student.isf(0.025, 4) * values.std(ddof=1) / math.sqrt(15)
+    assert (found.low, found.high) == pytest.approx((4 - half, 4 + half))
+    shared = clustered_mean(values, models, np.tile(np.arange(3), 5), 20.0)  # three secrets alone, which differ
+    between = np.std([1, 3, 8], ddof=1) / math.sqrt(3)
+    assert shared.high - shared.value > student.isf(0.025, 4) * between
+
+
+def test_the_mean_of_equal_values_has_limits_all_the_same():
+    models = np.repeat(np.arange(4), 5)
+    found = clustered_mean(np.full(20, 8.0), models, np.arange(20), 8.0)
+    assert (found.value, found.high) == (8.0, 8.0)
+    assert found.low == pytest.approx(8 * wilson(20, 20).low)
+    middle = clustered_mean(np.full(20, 2.0), models, np.tile(np.arange(5), 4), 8.0)
+    assert (middle.low, middle.high) == pytest.approx((2 * wilson(5, 5).low, 2 + 6 * (1 - wilson(5, 5).low)))
+    nothing = clustered_mean(np.zeros(0), models[:0], models[:0], 8.0)
+    assert math.isnan(nothing.value)
+    assert (nothing.low, nothing.high) == (0.0, 8.0)

@@ -6,8 +6,8 @@ from scipy.stats import binom
 
 from attacks.cross_model import CrossModel, held_out, leave_one_out
 from attacks.scores import Scores
+from audit.auc import auc
 from audit.claim import Claim
-from audit.metrics import auc
 from audit.registry import ATTACKS, available, build
 from audit.regression import auc_with_error, changes
 from audit.results import AttackResult, CellResult, Interval, Outcome, RunResult, Verdict

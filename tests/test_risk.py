@@ -7,8 +7,8 @@ from scipy.stats import norm
 from attacks.cross_model import leave_one_out
 from attacks.lira import LiRA
 from attacks.scores import Scores
-from audit.metrics import auc
-from audit.risk import auc_limits, record_aucs, record_risks
+from audit.auc import auc, auc_limits
+from audit.risk import record_aucs, record_risks
 from canaries.errors import InputError
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from audit.curves import chance_exposure
 from experiments.secret_tables import LOSS, UNIGRAM, leaks, refresh
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +110,9 @@ def test_the_page_quotes_the_file(secrets: pd.DataFrame) -> None:
     for records in (16, 64):
         for epsilon in (1, 2, 8):
             assert at["rate-half", epsilon, records].exposure > at["rate-2", epsilon, records].exposure
+    for epsilon in (1, 2, 8):
+        assert at["rate-half", epsilon, 16].exposure_low > at["rate-2", epsilon, 16].exposure_high
+    assert "the intervals of the two rates do not overlap there" in page
     for epsilon in (100, inf):
         assert at["rate-half", epsilon, 16].exposure < at["rate-2", epsilon, 16].exposure
         assert at["rate-half", epsilon, 64].top_1 == at["rate-2", epsilon, 64].top_1 == 1
@@ -122,6 +126,9 @@ def test_the_page_quotes_the_file(secrets: pd.DataFrame) -> None:
     assert set(secrets.models) == {5}
     never = secrets[secrets.records == 0]
     assert not never[["top_1", "top_100", "greedy"]].to_numpy().any()
+    assert f"exposures are {never.exposure.min():.1f} to {never.exposure.max():.1f} bits, and each interval" in page
+    assert (never.exposure_low < chance_exposure(26.6)).all()
+    assert (never.exposure_high > chance_exposure(26.6)).all()
     pairs = never.groupby("pipeline").secrets.sum()
     assert f"({pairs['rate-2']} at rate 2, {pairs['rate-half']} at rate 0.5)" in page
     assert secrets[secrets.records == 4].top_1.max() == 0
@@ -169,8 +176,11 @@ def test_the_page_quotes_the_file_of_e_mails() -> None:
     assert set(mail.models) == {6}
     assert "Six models an epsilon" in page
     assert f"Without noise {of(plain)} secrets in 16 records are extracted. At epsilon 8 {of(noisy)} is" in page
-    assert f"({noisy.exposure:.1f} against {never.exposure:.1f} bits)" in page
-    assert round(noisy["auc_secret-membership_low"], 2) == 0.5
+    assert f"({noisy.exposure:.1f} against {never.exposure:.1f} bits, with intervals that overlap)" in page
+    assert noisy.exposure_low < never.exposure_high
+    low, high = (f"{noisy[f'auc_secret-membership_{end}']:.2f}".removeprefix("0") for end in ("low", "high"))
+    assert f"interval of its AUC is {low} to {high}." in page
+    assert noisy["auc_secret-membership_low"] > 0.5
     assert f"{noisy.bits:.1f} bits) are attacked" in page
 
 
@@ -202,6 +212,10 @@ def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
         held = mine.loc[shown, [f"{column}_low", f"{column}_high"]].to_numpy()
         np.testing.assert_allclose(limits, held, atol=0.00501, err_msg=label)
     carlini = pd.read_csv(RESULTS / "carlini_2019.csv").sort_values("epsilon")
+    four = carlini.query("records == 4 and attack == 'extraction'")
+    assert (four.exposure_low == 0).all()
+    assert four.exposure_high.min() >= 14.5
+    assert "from 0 to 15 bits or more" in words(PAGE)
     floors = list(carlini.query("records == 16 and attack == 'extraction'").exposure_floor)
     proven = f"Of the mean in 16 records {min(floors[1:]):.1f} bits or more are proven from epsilon 100 on, and none at"
     assert floors[0] == 0

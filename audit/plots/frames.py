@@ -87,13 +87,20 @@ def epsilon_axis(ax: Axes, axis: EpsilonAxis, theme: Theme) -> None:
 
 
 def intervals(
-    ax: Axes, axis: EpsilonAxis, points: Sequence[tuple[float, Interval]], shift: float = 0.0, **look: Any
+    ax: Axes,
+    axis: EpsilonAxis,
+    points: Sequence[tuple[float, Interval]],
+    shift: float = 0.0,
+    width: float = 1.2,
+    **look: Any,
 ) -> None:
-    """A line with a bar from low to high at each point."""
+    """A line with a bar from low to high at each point, so many points (1/72 inch) wide."""
     xs, ys = axis.line([(epsilon, i.value) for epsilon, i in points], shift)
     ax.plot(xs, ys, zorder=3, **look)
     places = [axis.at(epsilon, shift) for epsilon, _ in points]
-    ax.vlines(places, [i.low for _, i in points], [i.high for _, i in points], color=look["color"], lw=1.2, alpha=0.75)
+    ax.vlines(
+        places, [i.low for _, i in points], [i.high for _, i in points], color=look["color"], lw=width, alpha=0.75
+    )
 
 
 def ordered_colours(levels: Sequence[float], theme: Theme) -> dict[float, str]:

@@ -31,8 +31,15 @@ from audit.themes import LIGHT, Theme, style
 
 CONTROL = "without noise, same learning rate"
 ESTIMATED = "hollow: ranks partly estimated"
-PROVEN = "pale: from the proven floor to the proven cap of estimates"
-FRAMES = ("best possible", "chance", ALLOWED, CONTROL, ESTIMATED, PROVEN, UNLEARNT)
+PROVEN = "thin: from the proven floor to the proven cap of estimates"
+BARS = "bar: 95% interval"
+SPREAD = 0.28
+"""How far apart the first and last curve stand at one epsilon, as a share of the mean distance of epsilons."""
+
+WIDTH = 2.4
+"""Of the bars, in points: wide enough to tell them from the thin whiskers between proven limits."""
+
+FRAMES = ("best possible", "chance", ALLOWED, CONTROL, BARS, ESTIMATED, PROVEN, UNLEARNT)
 
 
 def extraction(result: RunResult, theme: Theme = LIGHT) -> Figure | None:
@@ -90,9 +97,7 @@ def _secrets_panel(ax: Axes, axis: EpsilonAxis, points: Sequence[tuple[float, Ex
         look["marker"] = MARKERS[i % len(MARKERS)]
         if found:
             intervals(ax, axis, found, shift=0.12 * (i - 1), **look)
-            if math.isinf(found[-1][0]):
-                ax.axhline(found[-1][1].value, color=look["color"], lw=0.9, ls=(0, (5, 3)), zorder=1, label="_control")
-    ax.plot([], [], color=theme.muted, lw=0.9, ls=(0, (5, 3)), label=CONTROL)
+            _control(ax, found, look["color"], theme)
     allowed = [(e, row.allowed) for e, row in points if row.allowed is not None]
     if allowed:
         ax.plot(*axis.line(allowed), color=theme.ink, lw=1.2, ls=(0, (1, 1.4)), label=ALLOWED, zorder=2)
@@ -107,7 +112,6 @@ def _extraction_row(
     rate, exposure, auc = axes
     inserted = [count for count in series if count]
     ordered = ordered_colours(inserted, theme)
-    apart = any(_proven(row) for points in series.values() for _, row in points)
     for i, (count, points) in enumerate(series.items()):
         look: dict[str, Any] = {
             "color": ordered.get(count, theme.muted),
@@ -115,14 +119,21 @@ def _extraction_row(
             "ls": "-" if count else (0, (4, 2)),
             "label": f"{count} {'copy' if count == 1 else 'copies'}" if count else "never inserted",
         }
-        shift = 0.16 * (i - (len(series) - 1) / 2) / max(1, len(series) - 1)
-        intervals(rate, axis, [(e, _times(row.rate, 100)) for e, row in points], shift=shift, **look)
-        aside = shift if apart else 0.0  # whiskers that would hide each other
-        exposure.plot(*axis.line([(e, row.exposure) for e, row in points], aside), **look)
+        shift = SPREAD * (i - (len(series) - 1) / 2) / max(1, len(series) - 1)
+        shown = (
+            (rate, [(e, _times(row.rate, 100)) for e, row in points]),
+            (exposure, [(e, row.exposure_interval or _certain(row.exposure)) for e, row in points]),
+            (auc, [(e, row.auc_interval or _certain(row.auc)) for e, row in points if row.auc is not None]),
+        )
+        for ax, all_found in shown:
+            found = [(e, interval) for e, interval in all_found if math.isfinite(interval.value)]
+            if found:
+                intervals(ax, axis, found, shift=shift, width=WIDTH, **look)
+                if count:
+                    _control(ax, found, look["color"], theme)
         if count:
-            _estimates(exposure, axis, points, aside, look, theme)
-        seen = [(e, row.auc) for e, row in points if row.auc is not None and math.isfinite(row.auc)]
-        auc.plot(*axis.line(seen), **look) if seen else None
+            _estimates(exposure, axis, points, shift, look, theme)
+    rate.plot([], [], color=theme.ink, lw=WIDTH, alpha=0.75, label=BARS)
     highest = max(finite(row.exposure_max for points in series.values() for _, row in points), default=0.0)
     _levels(rate, 100, 100 * 2.0**-highest, theme)
     _levels(exposure, highest, curves.chance_exposure(highest), theme)
@@ -134,6 +145,14 @@ def _extraction_row(
         auc.set_visible(False)
     if all(math.isnan(row.exposure) for points in series.values() for _, row in points):  # an attack that ranks nothing
         exposure.set_visible(False)
+
+
+def _control(ax: Axes, found: Sequence[tuple[float, Interval]], colour: str, theme: Theme) -> None:
+    """A line at what the same training showed without noise, where it was measured."""
+    if math.isinf(found[-1][0]):
+        dashed: dict[str, Any] = {"lw": 0.9, "ls": (0, (5, 3))}
+        ax.axhline(found[-1][1].value, color=colour, zorder=1, label="_control", **dashed)
+        ax.plot([], [], color=theme.muted, label=CONTROL, **dashed)
 
 
 def _proven(row: Extraction) -> bool:
@@ -169,6 +188,10 @@ def _estimates(
 def _levels(ax: Axes, best: float, chance: float, theme: Theme) -> None:
     ax.axhline(best, color=theme.ink, lw=1, ls=(0, (1, 1.4)), label="best possible", zorder=1)
     ax.axhline(chance, color=theme.muted, lw=1, ls=(0, (6, 2, 1, 2)), label="chance", zorder=1)
+
+
+def _certain(value: float) -> Interval:
+    return Interval(value, value, value)
 
 
 def _times(interval: Interval, factor: float) -> Interval:

@@ -11,10 +11,10 @@ from attacks.reference_models import CalibratedLoss, ReferenceModels
 from attacks.rmia import RMIA, RMIAOffline
 from attacks.scores import Scores
 from audit.analysis import AttackKind, CellScores, RunScores, analyse, calibrate
+from audit.auc import auc
 from audit.claim import Claim
 from audit.claim_test import claim_test
 from audit.estimators import CalibratedEpsilonDelta, OneRun
-from audit.metrics import auc
 from audit.policy import Policy
 from canaries.errors import InputError
 

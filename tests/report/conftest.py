@@ -91,6 +91,10 @@ def make_extraction(cell: int) -> AttackResult:
             exposure=EXPOSURE[count][cell],
             exposure_max=math.log2(1e8),
             auc=AUC[count][cell] if count else None,
+            auc_interval=Interval(AUC[count][cell], AUC[count][cell] - 0.12, 1.0) if count else None,
+            exposure_interval=Interval(
+                EXPOSURE[count][cell], EXPOSURE[count][cell] - 0.7, EXPOSURE[count][cell] + 0.05
+            ),
         )
         for count, rate in RATE.items()
     )

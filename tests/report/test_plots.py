@@ -27,6 +27,11 @@ def xy(line: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
 
 
+def bars(ax: Any) -> set[tuple[float, ...]]:
+    """The ends of the vertical lines that stand at points."""
+    return {tuple(segment[:, 1].round(6).tolist()) for c in ax.collections for segment in c.get_segments()}
+
+
 def test_bound_points_are_the_bounds_and_infinity_stands_beyond_a_break(result: RunResult):
     figure = plots.bounds(result)
     assert figure is not None
@@ -91,8 +96,33 @@ def test_extraction_draws_rate_exposure_and_auc_by_repetition(result: RunResult)
     assert "never inserted" not in lines(auc)
     assert lines(exposure)["best possible"].get_ydata()[0] == pytest.approx(math.log2(1e8))
     assert lines(exposure)["chance"].get_ydata()[0] == pytest.approx(1.4427, abs=1e-3)
-    bars = [list(segment[:, 1]) for c in rate.collections for segment in c.get_segments()]
-    assert [88.0, 100.0] in [[round(v, 6) for v in bar] for bar in bars]
+    assert (88.0, 100.0) in bars(rate)
+    assert {(0.7, 1.45), (25.8, 26.55)} <= bars(exposure)  # never inserted at epsilon 1; 16 copies without noise
+    assert {(0.38, 1.0), (0.88, 1.0)} <= bars(auc)
+    assert not any(low < 0.38 for low, _ in bars(auc))
+
+
+def test_each_curve_of_extraction_stands_beside_its_own_control(result: RunResult):
+    figure = plots.extraction(result)
+    assert figure is not None
+    for ax, levels in zip(figure.axes, ([0, 96], [3.0, 26.5], [0.71, 1.0]), strict=True):
+        dashed = [line for line in ax.lines if line.get_label() == "_control"]
+        assert sorted(line.get_ydata()[0] for line in dashed) == pytest.approx(levels)
+        colours = [lines(ax)[label].get_color() for label in ("1 copy", "16 copies")]
+        assert [line.get_color() for line in dashed] == colours
+    assert "without noise, same learning rate" in {text.get_text() for text in figure.legends[0].get_texts()}
+    noisy = plots.extraction(replace(result, cells=tuple(c for c in result.cells if not c.claim.is_control)))
+    assert noisy is not None
+    assert not [line for ax in noisy.axes for line in ax.lines if line.get_label() == "_control"]
+
+
+@pytest.mark.parametrize("count", [3, 8, 9])
+def test_a_legend_is_as_wide_as_its_columns(count: int):
+    labels = ["a", "long label"] + ["b"] * (count - 2)
+    short, long = 0.7 + 0.072, 0.7 + 0.072 * 10
+    assert curves.legend_width(labels, 1) == pytest.approx(long)
+    assert curves.legend_width(labels, count) == pytest.approx(long + (count - 1) * short)
+    assert curves.legend_width(["x"] * 8, 6) == pytest.approx(6 * short)  # two columns of two, four of one
 
 
 def test_an_attack_that_ranks_nothing_has_no_panel_of_exposure(result: RunResult):
