@@ -100,7 +100,11 @@ def _secrets_panel(ax: Axes, axis: EpsilonAxis, points: Sequence[tuple[float, Ex
             _control(ax, found, look["color"], theme)
     allowed = [(e, row.allowed) for e, row in points if row.allowed is not None]
     if allowed:
-        ax.plot(*axis.line(allowed), color=theme.ink, lw=1.2, ls=(0, (1, 1.4)), label=ALLOWED, zorder=2)
+        # No line: between two epsilons the claim may allow more than a straight one would say.
+        places = [axis.at(e, 0.0) for e, _ in allowed]
+        ax.plot(
+            places, [most for _, most in allowed], ls="", marker="_", ms=16, color=theme.ink, label=ALLOWED, zorder=2
+        )
     ax.set_ylim(-0.02, 1.03)
     epsilon_axis(ax, axis, theme)
     ax.set_ylabel("share of secrets; AUC")

@@ -25,6 +25,7 @@ HELD = "bits of the secrets here"
 RENYI = "the same by the Renyi bound"
 ENDLESS = f"at the edge: more than {MOST_BITS:g} bits"
 FRAMES = (ALLOWED, RENYI, HELD, ENDLESS)
+DOTTED = (0, (1, 1.4))
 FEW_ORDERS = ORDERS[4:80:4]
 """Renyi orders of a drawn bound: fewer make it higher, never wrong."""
 
@@ -73,7 +74,7 @@ def _needed_panel(
     if any(math.isinf(bits) for points in counts.values() for _, bits in points):
         ax.plot([], [], ls="", marker="o", color=theme.ink, mfc=theme.surface, label=ENDLESS)
     for held in sorted({row.exposure_max for c in cells for a in c.attacks for row in a.extraction}):
-        ax.axhline(held, color=theme.ink, lw=1, ls=(0, (1, 1.4)), label=HELD, zorder=1)
+        ax.axhline(held, color=theme.ink, lw=1, ls=DOTTED, label=HELD, zorder=1)
     ax.set_yscale("log", base=2)
     ax.set_ylim(4, MOST_BITS)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: setting(y)))
@@ -85,9 +86,12 @@ def _length_panel(
     ax: Axes, claims: dict[float, Claim], count: int, rows: dict[float, list[Extraction]], theme: Theme
 ) -> None:
     colours = ordered_colours(list(rows), theme)
+    lengths = [row.exposure_max for found in rows.values() for row in found]
+    apart = 0.018 * (max(lengths) - min(lengths))
     for i, (epsilon, found) in enumerate(rows.items()):
         label = f"ε = {setting(epsilon)}" + (" (no noise)" if math.isinf(epsilon) else "")
-        places, shares = [row.exposure_max for row in found], [dict(row.top)[1] for row in found]
+        shift = apart * (i - (len(rows) - 1) / 2)  # so that intervals do not hide each other
+        places, shares = [row.exposure_max + shift for row in found], [dict(row.top)[1] for row in found]
         ax.plot(
             places,
             [share.value for share in shares],
@@ -98,14 +102,14 @@ def _length_panel(
         ax.vlines(places, [s.low for s in shares], [s.high for s in shares], color=colours[epsilon], lw=1.2)
         if math.isfinite(epsilon):
             allowed = allowed_by(claims[epsilon], count)
-            grid = np.linspace(min(places), max(places), 40)
-            ax.plot(grid, [allowed(2.0**-x) for x in grid], color=colours[epsilon], ls=(0, (1, 1.4)), label="_allowed")
+            grid = np.linspace(min(lengths), max(lengths), 40)
+            ax.plot(grid, [allowed(2.0**-x) for x in grid], color=colours[epsilon], ls=DOTTED, label="_allowed")
             if (mechanism := claims[epsilon].mechanism) and claims[epsilon].has_curve:
                 divergence = divergence_of(mechanism, count, FEW_ORDERS)
                 most = [renyi_success(2.0**-x, divergence, FEW_ORDERS) for x in grid]
                 ax.plot(grid, most, color=colours[epsilon], lw=0.8, label="_renyi")
                 ax.plot([], [], color=theme.ink, lw=0.8, label=RENYI)
-    ax.plot([], [], color=theme.ink, ls=(0, (1, 1.4)), label=ALLOWED)
+    ax.plot([], [], color=theme.ink, ls=DOTTED, label=ALLOWED)
     ax.set_ylim(-0.02, 1.03)
     ax.set_xlabel("bits of the secret")
     ax.set_ylabel("top-1 extraction")
