@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from audit import plots
-from audit.formatting import confidence, lower, upper
+from audit.formatting import confidence, lower, number, upper
 from audit.report import render, write_report
 from audit.results import Outcome, RunResult
 
@@ -104,6 +104,20 @@ def test_it_says_what_the_numbers_mean(result: RunResult, page: str):
     assert "RuntimeError: loss is not finite" in text
     assert '"epsilons": [ 1, 2, 4, 8, "inf" ]' in text
     assert "versions.numpy 2.3.1" in text
+
+
+def test_rates_exposures_and_aucs_of_secrets_have_their_intervals(result: RunResult, page: str):
+    text = Page(page).text
+    rows = [row for cell in result.cells for attack in cell.attacks for row in attack.extraction]
+    assert rows
+    for row in rows:
+        alike = " ‡" if row.exposure_of_these_models else ""
+        interval = row.exposure_interval
+        assert f"{number(row.exposure)} ({number(interval.low)}–{number(interval.high)}){alike} of 26.6 bits" in text
+        if row.auc_interval:
+            alike = " ‡" if row.of_these_models(row.auc_interval) else ""
+            low, high = number(row.auc_interval.low), number(row.auc_interval.high)
+            assert f"AUC {number(row.auc)} ({low}–{high}){alike}" in text
 
 
 def test_whole_secrets_and_their_negative_control_are_labelled(result: RunResult, without_plots: None):
