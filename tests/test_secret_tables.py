@@ -201,6 +201,7 @@ def test_the_page_quotes_the_file_of_the_brown_corpus() -> None:
 
 
 def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
+    inf, page = float("inf"), words(PAGE)
     stock = pd.read_csv(RESULTS / "stock_2022.csv").query("records == 16")
     for label, cells in table("| | epsilon 2 | 8 | 100 | no noise |").items():
         attack, column = ("extraction", "top_1") if "top-1" in label else ("sampling", "greedy")
@@ -211,11 +212,30 @@ def test_the_tables_after_stock_et_al_and_carlini_et_al() -> None:
         shown = [name for name, cell in zip(mine.index, cells, strict=True) if "[" in cell]
         held = mine.loc[shown, [f"{column}_low", f"{column}_high"]].to_numpy()
         np.testing.assert_allclose(limits, held, atol=0.00501, err_msg=label)
+    drawn = stock[(stock.attack == "sampling") & (stock.bits == 26.58)].set_index("epsilon")
+    assert f"({of(drawn.loc[100], 'greedy')} and {of(drawn.loc[inf], 'greedy')} secrets, with" in page
+    assert drawn.loc[100].greedy_low < drawn.loc[inf].greedy_high
+    learnt = stock[stock.epsilon == 2].iloc[0]
+    assert (
+        f"(held-out loss {learnt[LOSS]:.2f}) are hardly better than the unigram model ({learnt[UNIGRAM]:.2f})" in page
+    )
+    never = pd.read_csv(RESULTS / "stock_2022.csv").query("records == 0 and attack == 'sampling' and bits == 6.64")
+    lucky = [f"{share:.2f}"[1:] for share in never.set_index("epsilon").loc[[8, inf], "greedy"]]
+    assert f"{lucky[0]} of those that were never inserted at epsilon 8, {lucky[1]} without noise" in page
     carlini = pd.read_csv(RESULTS / "carlini_2019.csv").sort_values("epsilon")
-    four = carlini.query("records == 4 and attack == 'extraction'")
-    assert (four.exposure_low == 0).all()
-    assert four.exposure_high.min() >= 14.5
-    assert "from 0 to 15 bits or more" in words(PAGE)
+    ranked = carlini[carlini.attack == "extraction"]
+    for _, noisy in ranked[(ranked.epsilon >= 100) & (ranked.records > 0)].groupby("records"):
+        for share in ("exposure", "greedy", "top_1"):
+            assert noisy[f"{share}_low"].max() < noisy[f"{share}_high"].min()
+    assert (
+        "From epsilon 100 on the noise does nothing here that clipping alone does not do: all intervals overlap" in page
+    )
+    never = ranked[ranked.records == 0]
+    assert ((never.exposure_low < 1.44) & (never.exposure_high > 1.44)).all()
+    assert f"never inserted had {never.exposure.min():.1f} to {never.exposure.max():.1f}" in page
+    groups = carlini[carlini.records > 0].secrets
+    assert f"five models an epsilon, groups of {groups.min()} to {groups.max()} secrets" in page
+    assert set(carlini.models) == {5}
     floors = list(carlini.query("records == 16 and attack == 'extraction'").exposure_floor)
     proven = f"Of the mean in 16 records {min(floors[1:]):.1f} bits or more are proven from epsilon 100 on, and none at"
     assert floors[0] == 0
