@@ -168,3 +168,11 @@ def test_public_names_are_there_when_asked_for():
     assert audit.secret_bits.required_bits
     with pytest.raises(AttributeError, match="module 'audit' has no attribute 'nothing'"):
         _ = audit.nothing
+
+
+def test_the_public_name_of_sweep_is_its_function():
+    import audit
+    from audit.sweeping import sweep
+
+    assert audit.sweep is sweep
+    assert audit.sweep is sweep  # also after what it lives in was imported

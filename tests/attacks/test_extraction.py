@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import attacks.extraction.rank
 import attacks.extraction.task
-import attacks.view
+import attacks.view.texts
 from attacks.extraction import Extraction
 from attacks.view import Access, AccessError, ArrayView, TextView
 from canaries.base import CanarySet, Secret
@@ -98,7 +98,7 @@ def test_rank_and_decoding_are_those_of_brute_force(
     tables = [table(seed, spread, step), table(seed + 1, spread, step)]
     view = view_of(*tables)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (attacks.view, attacks.extraction.rank):
+        for module in (attacks.view.texts, attacks.extraction.rank):
             patch.setattr(module, "BLOCK", block)
         _, evidence = Extraction().score(view, canaries, seed=0)
     for (m, model), (c, secret) in itertools.product(enumerate(tables), enumerate(canaries.secrets)):

@@ -50,6 +50,14 @@ CROSSING: tuple[CrossModel, ...] = (
     CalibratedLoss(),
     ReferenceModels(),
 )
+WHITE_BOX: tuple[Attack, ...] = (
+    Weights(),
+    Iterates(),
+    Gradient(),
+    GradientLLR(),
+    GradientSpread(),
+    GradientEpochs(batches=2),
+)
 ON_ARRAYS: tuple[Attack, ...] = (
     *CROSSING,
     Loss(),
@@ -63,12 +71,7 @@ ON_ARRAYS: tuple[Attack, ...] = (
     Augmentations(shape=(1, 8, 8)),
     BoundaryDistance(),
     HopSkipJump(iterations=1, directions=10, starts=16),
-    Weights(),
-    Iterates(),
-    Gradient(),
-    GradientLLR(),
-    GradientSpread(),
-    GradientEpochs(batches=2),
+    *WHITE_BOX,
 )
 ON_TEXTS: tuple[Attack, ...] = (
     Loss(),
@@ -78,12 +81,7 @@ ON_TEXTS: tuple[Attack, ...] = (
     Sampling(),
     SecretMembership(values=6),
     PrefixSuffix(prefix=4, suffix=2),
-    Weights(),
-    Iterates(),
-    Gradient(),
-    GradientLLR(),
-    GradientSpread(),
-    GradientEpochs(batches=2),
+    *WHITE_BOX,
 )
 STEPS, MODELS = 5, 64
 MU = mu_of(4.0, 1e-5)

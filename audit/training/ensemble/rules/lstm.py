@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.training.ensemble.rules.base import Tape
-from audit.training.ensemble.rules.recurrent import RecurrentRule, given, over_time
+from audit.training.ensemble.rules.recurrent import RecurrentRule, after_and_before, given, over_time
 from audit.training.ensemble.tap import Tap
 
 
@@ -41,10 +41,7 @@ class _Scan(torch.autograd.Function):
             torch.mul(o, t, out=h_new)
         ctx.save_for_backward(gates, cells, bounded, weight)
         ctx.tap = tap
-        before, after = (over_time(s) for s in (states[:-1], states[1:]))
-        ctx.mark_non_differentiable(before)
-        ctx.set_materialize_grads(False)
-        return after, before, torch.stack([states[-1], cells[-1]])
+        return *after_and_before(ctx, states), torch.stack([states[-1], cells[-1]])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

@@ -31,6 +31,13 @@ class RecurrentRule(Rule[RecurrentT]):
         given = [(state, 1) for state in states if state is not None]
         return [(x, 0 if self.layer.batch_first else 1), *given]
 
+    def forward(self, tape: Tape, *args: Any, **kwargs: Any) -> Any:
+        """[rows, time, inputs], optionally [layers, rows, hidden] -> outputs and last states, as nn.RNN and nn.GRU."""
+        x, start, *_ = (*args, *kwargs.values(), None)
+        x = self.batch_first(x)
+        y, last = self.run(tape, x, (self.zeros(x) if start is None else start).unsqueeze(0))
+        return self.batch_first(y), last[0]
+
     @abstractmethod
     def scan(
         self, tape: Tape, projected: Tensor, start: Tensor, weight: Tensor, bias: Tensor | None, taps: tuple[Tap, Tap]
@@ -116,6 +123,17 @@ class RecurrentRule(Rule[RecurrentT]):
 def over_time(x: Tensor) -> Tensor:
     """[time, models, n, ...] -> [models, n, time, ...], contiguous."""
     return x.movedim(0, 2).contiguous()
+
+
+def after_and_before(ctx: Any, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Of states [time + 1, models, n, hidden], what comes after each step and what came before it, over time.
+
+    No gradient flows into the latter. Backward gets None for what the loss does not depend on; see `given`.
+    """
+    before, after = over_time(states[:-1]), over_time(states[1:])
+    ctx.mark_non_differentiable(before)
+    ctx.set_materialize_grads(False)
+    return after, before
 
 
 def given(gradient: Tensor | None, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.training.ensemble.rules.base import Tape
-from audit.training.ensemble.rules.recurrent import RecurrentRule, given, over_time
+from audit.training.ensemble.rules.recurrent import RecurrentRule, after_and_before, given, over_time
 from audit.training.ensemble.tap import Tap
 
 
@@ -27,10 +27,7 @@ class _Scan(torch.autograd.Function):
             (torch.tanh_ if tanh else torch.relu_)(following)
         ctx.save_for_backward(states, weight)
         ctx.tap, ctx.tanh = tap, tanh
-        before, after = (over_time(s) for s in (states[:-1], states[1:]))
-        ctx.mark_non_differentiable(before)
-        ctx.set_materialize_grads(False)
-        return after, before, states[-1].clone()
+        return *after_and_before(ctx, states), states[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -53,13 +50,6 @@ class RNNRule(RecurrentRule[nn.RNN]):
     """Plain recurrent layers, tanh or ReLU, any number of layers and directions."""
 
     kinds = (nn.RNN,)
-
-    def forward(self, tape: Tape, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """[rows, time, inputs], optionally [layers, rows, hidden] -> outputs and last states, as nn.RNN."""
-        x, start, *_ = (*args, *kwargs.values(), None)
-        x = self.batch_first(x)
-        y, last = self.run(tape, x, (self.zeros(x) if start is None else start).unsqueeze(0))
-        return self.batch_first(y), last[0]
 
     def scan(
         self, tape: Tape, projected: Tensor, start: Tensor, weight: Tensor, bias: Tensor | None, taps: tuple[Tap, Tap]
