@@ -92,17 +92,23 @@ def load_causal_lm(path: str, layers: int) -> tuple[nn.Module, Subwords, int]:
     if importlib.util.find_spec("gguf") is None or importlib.util.find_spec("transformers") is None:
         raise InputError("Pretrained language models need transformers and gguf; install them with: firedamp[hf].")
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
     file = Path(path)
     if not path or not file.exists():
         raise InputError(_missing(path))
     where: dict[str, Any] = {"gguf_file": file.name} if file.is_file() else {}
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(file.parent if where else file), local_files_only=True, dtype=torch.float32, **where
         )
     except Exception as error:  # Whatever a damaged file makes the packages raise.
         raise InputError(f"Cannot read a language model from {file}: {error}.") from None
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     if layers:
         _keep(model, layers)
     vocabulary, config = load_subwords(str(file)), model.config

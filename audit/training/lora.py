@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 
 from torch import nn
@@ -64,10 +65,15 @@ class LoRA(TextModel):
             r=self.rank, lora_alpha=2 * self.rank, target_modules=list(self.target_modules), lora_dropout=0.0
         )
         shared = copy.deepcopy(model, {id(p): p for p in model.parameters()})
-        try:
-            adapted = get_peft_model(shared, config)
-        except ValueError as error:
-            raise InputError(f"Cannot adapt {list(self.target_modules)} of {self.path}: {error}") from None
+        with warnings.catch_warnings():
+            # peft asks transformers for something by its old name.
+            warnings.filterwarnings(
+                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+            )
+            try:
+                adapted = get_peft_model(shared, config)
+            except ValueError as error:
+                raise InputError(f"Cannot adapt {list(self.target_modules)} of {self.path}: {error}") from None
         return CausalLM(adapted, len(vocabulary), start)
 
     def outside(self) -> str:

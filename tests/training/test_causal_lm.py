@@ -23,8 +23,6 @@ with warnings.catch_warnings():
     pytest.importorskip("peft")
     from tests.training.tiny_lm import ALPHABET, START, llama, save
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def gpt2():
     torch.manual_seed(0)

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     pytest.importorskip("peft")
     from tests.training.tiny_lm import llama, save
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+
 TEXTS = Dataset("d", TextRecords(("abcabc", "bca", "ccccab", "acb")), TextRecords(()), TextRecords(("cabbage",)))
 SECRETS = Secrets(template="{name}:{secret}", name_letters=2, digits=2, repetitions=(1,)).make(
     TEXTS, 3, np.random.default_rng(0)
