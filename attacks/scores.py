@@ -179,7 +179,9 @@ class Scores:
     def secret_numbers(self) -> NDArray[np.int64]:
         """int64[models, canaries]: equal where the secret is the same."""
         n = len(self.ids)
-        sets = np.zeros(self.models, dtype=np.int64) if self.secret_set is None else self.secret_set
+        sets = np.zeros(self.models, dtype=np.int64)
+        if self.secret_set is not None:  # Any numbers, seeds perhaps.
+            sets = np.unique(self.secret_set, return_inverse=True)[1]
         return sets[:, None] * n + np.arange(n)
 
     def centred(self) -> Scores:

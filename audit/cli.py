@@ -54,7 +54,7 @@ def sweep(
         str,
         typer.Option(
             "--device",
-            help="cpu, cuda or cuda:0; the ensemble gives the same to rounding, others draw other noise.",
+            help="auto, cpu, cuda or cuda:0; the ensemble gives the same to rounding, others draw other noise.",
         ),
     ] = "cpu",
     memory: Annotated[

@@ -8,3 +8,8 @@ class InputError(ValueError):
 
     The command line prints the message and exits with code 2.
     """
+
+
+def said(error: BaseException) -> str:
+    """What another package's error says, on one line of 300 characters or less, without a full stop."""
+    return " ".join(str(error).split())[:300].rstrip(".")

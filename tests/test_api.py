@@ -3,6 +3,7 @@
 import json
 import string
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -134,6 +135,7 @@ def test_the_seed_decides_and_the_number_of_jobs_does_not():
     np.testing.assert_array_equal(scores(first), scores(again))
     assert first.verdict == again.verdict
     assert not np.array_equal(scores(first), scores(call(**options | {"seed": 1})))
+    joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")

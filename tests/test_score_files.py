@@ -280,3 +280,13 @@ def test_bad_manifests(tmp_path, content, sentence):
         Manifest.read(tmp_path / "m.json")
     with pytest.raises(InputError, match=r"Cannot read the manifest"):
         Manifest.read(tmp_path / "none.json")
+
+
+def test_sets_may_have_any_numbers():
+    member = np.array([[True, False], [True, True], [False, True]])
+    scores = Scores.from_matrix(np.zeros((3, 2)), member, "canary")
+    for sets in ([-5, 10**12, -5], [7, 2**53, 7]):
+        numbers = replace(scores, secret_set=np.array(sets)).secret_numbers
+        np.testing.assert_array_equal(numbers[0], numbers[2])
+        assert not set(numbers[0]) & set(numbers[1])
+        assert 0 <= numbers.min() <= numbers.max() < 6

@@ -31,7 +31,8 @@ class Extraction(Attack):
     Evidence, each [models, canaries]:
         exposure: log2 |R| - log2 rank, in bits (Carlini et al. 2019, "The Secret Sharer", Definition 4), among all
             values of the secret's space R. About 1 / ln 2 = 1.44 on average where nothing leaked, log2 |R| at most.
-            Ties count as more likely: exposure is never overstated where its rank is exact.
+            Ties count as more likely (see `TextView`): beyond rounding, exposure is never overstated where its rank
+            is exact.
         exact: the rank was counted. Where more than `width` branches of the tree were left at one length, it is
             estimated from `samples` draws, and held between what the search has proven from below and above.
         exposure_cap, exposure_floor: what the exposure is proven not to exceed, and not to fall below; the exposure

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.extraction.task import TIE, Task
+from attacks.extraction.task import Task
 from attacks.view import BLOCK, TextView
 from canaries.randomness import generator
 
@@ -69,7 +69,7 @@ def count_rivals(view: TextView, task: Task, truth: NDArray[np.float64], width: 
         width: branches of one pair at one length.
     """
     models, secrets = task.pairs(view)
-    floor = truth.ravel() - TIE
+    floor = truth.ravel() - view.tie
     least, left_out = np.zeros(len(models)), np.zeros(len(models))
     completions = np.array([float(c) for c in task.space.completions])
     pairs = np.arange(len(models))
@@ -133,7 +133,7 @@ def sample_rivals(
     """
     models, secrets = (array[pairs] for array in task.pairs(view))
     uniforms = np.stack([_uniforms(generator(seed, "rank", int(c)), samples, task.space.longest) for c in task.columns])
-    floor = truth.ravel()[pairs] - TIE
+    floor = truth.ravel()[pairs] - view.tie
     portion = max(1, BLOCK // (samples * len(task.symbols)))
     found = np.empty(len(pairs))
     for i in range(0, len(pairs), portion):

@@ -15,9 +15,6 @@ from canaries.base import CanarySet, Secret
 from canaries.errors import InputError
 from canaries.spaces import Space, transitions
 
-TIE = 1e-5
-"""Log-probabilities this close, in nats, are ties: more than float32 rounding, less than any real difference."""
-
 
 @dataclass(frozen=True, eq=False)
 class Task:

@@ -5,7 +5,7 @@ from attacks.view.access import ANSWERS, GRANTS, WHITE_BOX, Access, AccessError
 from attacks.view.arrays import ArrayView
 from attacks.view.base import View, WhiteBox
 from attacks.view.losses import LossView
-from attacks.view.texts import BLOCK, NextTokenOf, TextView
+from attacks.view.texts import BLOCK, TIE, NextTokenOf, TextView
 
 __all__ = [
     "ANSWERS",
@@ -13,6 +13,7 @@ __all__ = [
     "BYTES",
     "GRANTS",
     "PAD",
+    "TIE",
     "WHITE_BOX",
     "Access",
     "AccessError",

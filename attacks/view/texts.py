@@ -19,6 +19,9 @@ from canaries.spaces import Space
 BLOCK = 1 << 19
 """Log-probabilities that one query may return: 4 MB. Speed and memory only."""
 
+TIE = 1e-5
+"""Nats: more than float32 rounding between two answers of a small network to the same question."""
+
 NextTokenOf = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None], NDArray[np.floating]]
 """See `TextView`."""
 
@@ -35,6 +38,8 @@ class TextView(View):
         next_token_of: (int64[n] models, int64[n, length], int64[k] tokens or None for all) -> float64[n, k], one model
             asked about each prefix, in portions that fit the memory. Speed only: without it all models are asked about
             all prefixes.
+        tie: log-probabilities of values this close, in nats, are ties: more than what the same question is answered
+            differently by when it stands in another batch.
     """
 
     answers: ClassVar[frozenset[Access]] = GRANTS[Access.TOKEN_LOG_PROBABILITIES]
@@ -47,12 +52,14 @@ class TextView(View):
         alphabet: str | Vocabulary,
         access: Access = Access.TOKEN_LOG_PROBABILITIES,
         next_token_of: NextTokenOf | None = None,
+        tie: float = TIE,
     ) -> None:
         super().__init__(models, access)
         self._next_token = next_token
         self._next_token_of = next_token_of
         self._score = score
         self.alphabet = alphabet
+        self.tie = tie
 
     def encode(self, texts: tuple[str, ...] | list[str]) -> NDArray[np.int64]:
         """int64[n, longest]: tokens, PAD behind the shorter texts.

@@ -70,12 +70,21 @@ def _losses(answer: Callable[[Any], Any]) -> View:
 
 
 def _together(views: Sequence[View]) -> View:
-    """All models in one view: of text, if all of them are."""
+    """All models in one view: of text, if all of them are.
+
+    Raises:
+        InputError: where their tokens differ.
+    """
     if len(views) == 1:
         return views[0]
     text = [view for view in views if isinstance(view, TextView)]
     if len(text) < len(views):
         return LossView(lambda records: np.concatenate([view.loss(records) for view in views]), len(views))
+    if any(view.alphabet is not text[0].alphabet and view.alphabet != text[0].alphabet for view in text):
+        raise InputError(
+            "Expected a TextView of one and the same alphabet or tokeniser from every training, got several: it must "
+            "not be made from the texts."
+        )
 
     def next_token_of(
         models: NDArray[np.int64], prefixes: NDArray[np.int64], tokens: NDArray[np.int64] | None
@@ -92,6 +101,7 @@ def _together(views: Sequence[View]) -> View:
         len(text),
         text[0].alphabet,
         next_token_of=next_token_of,
+        tie=max(view.tie for view in text),
     )
 
 

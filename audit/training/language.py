@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attacks.view import PAD, TextView
+from attacks.view import PAD, TIE, TextView
 from attacks.vocabulary import Vocabulary
 from canaries.errors import InputError
 
@@ -118,7 +118,7 @@ def language_view(models: Sequence[LanguageModel], alphabet: str | Vocabulary, c
 
     Args:
         models: one for each model of the view; token t >= 1 is `alphabet[t - 1]`. Each is asked on the device that its
-            parameters are on.
+            parameters are on; where it has an attribute `tie`, log-probabilities that close are ties.
         alphabet: one character per token, PAD excluded; or a tokeniser.
         chunk: prefixes, or characters of text, that pass through a model at once; fewer where the logits of so many
             would be more than `LOGITS`. Speed and memory only.
@@ -151,7 +151,8 @@ def language_view(models: Sequence[LanguageModel], alphabet: str | Vocabulary, c
             )[0]
         return answers
 
-    return TextView(next_token, score, len(models), alphabet, next_token_of=next_token_of)
+    tie = max(getattr(model, "tie", TIE) for model in models)
+    return TextView(next_token, score, len(models), alphabet, next_token_of=next_token_of, tie=tie)
 
 
 def _next_scores(model: LanguageModel, prefixes: Tensor) -> Tensor:

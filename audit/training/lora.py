@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from dataclasses import dataclass
+from typing import Any, cast
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 from audit.training.causal_lm import CausalLM, load_causal_lm, model_digest
+from audit.training.models import light_copy
 from audit.training.subwords import Subwords
 from audit.training.text_models import TextModel
-from canaries.errors import InputError
-from canaries.records import Records
+from canaries.base import CanarySet
+from canaries.errors import InputError, said
+from canaries.records import Dataset, Records
 
 
 @dataclass(frozen=True)
 class LoRA(TextModel):
     """A pretrained causal language model of which low-rank adapters alone are trained (Hu et al. 2022).
 
-    The model itself stays as it is, is shared by all fine-tuned copies, and is taken for public, its tokeniser too. For
-    the trainers "opacus" and "nonprivate".
+    The model itself stays as it is, is shared by all fine-tuned copies, and is taken for public, its tokeniser too. It
+    drops nothing out. Every trainer takes it.
 
     Attributes:
         path: a GGUF file, or a folder as `save_pretrained` writes it, with its tokenizer.json; nothing is downloaded.
@@ -38,10 +42,11 @@ class LoRA(TextModel):
     target_modules: tuple[str, ...] = ("q_proj", "v_proj")
 
     def __post_init__(self) -> None:
-        if self.layers < 0 or min(self.length, self.rank) < 1 or not self.target_modules:
+        names = self.target_modules
+        if isinstance(names, str) or self.layers < 0 or min(self.length, self.rank) < 1 or not names:
             raise InputError(
-                "Expected layers >= 0, length and rank >= 1 and one or more target_modules, got "
-                f"{self.layers}, {self.length}, {self.rank} and {list(self.target_modules)}."
+                "Expected layers >= 0, length and rank >= 1 and a list of one or more target_modules, got "
+                f"{self.layers}, {self.length}, {self.rank} and {names!r}."
             )
 
     @property
@@ -61,20 +66,57 @@ class LoRA(TextModel):
         except ImportError:
             raise InputError("Fine-tuning by LoRA needs peft; install it with: firedamp[hf].") from None
         model, vocabulary, start = load_causal_lm(self.path, self.layers)
+        transposed = self._check_targets(model)
         config = LoraConfig(
-            r=self.rank, lora_alpha=2 * self.rank, target_modules=list(self.target_modules), lora_dropout=0.0
+            r=self.rank,
+            lora_alpha=2 * self.rank,
+            target_modules=list(self.target_modules),
+            lora_dropout=0.0,
+            fan_in_fan_out=transposed,
         )
-        shared = copy.deepcopy(model, {id(p): p for p in model.parameters()})
         with warnings.catch_warnings():
             # peft asks transformers for something by its old name.
             warnings.filterwarnings(
                 "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
             )
-            try:
-                adapted = get_peft_model(shared, config)
-            except ValueError as error:
-                raise InputError(f"Cannot adapt {list(self.target_modules)} of {self.path}: {error}") from None
-        return CausalLM(adapted, len(vocabulary), start)
+            return CausalLM(get_peft_model(light_copy(model), config), len(vocabulary), start)
+
+    def check(self, dataset: Dataset, canaries: CanarySet) -> None:
+        """Turn every record into inputs, and ask the model once in both ways.
+
+        Raises:
+            InputError: for records that do not fit, saying whose they are; or a model that cannot be asked, reads fewer
+                tokens, or answers in one way what it does not in the other.
+        """
+        super().check(dataset, canaries)
+        module = cast(Any, self.build(dataset.train, 0))
+        most = getattr(module.model.config, "max_position_embeddings", None)
+        if most is not None and self.length > most:
+            raise InputError(f"Expected length <= {most}, which is what {self.path} reads, got {self.length}.")
+        tokens = torch.arange(1, 4)[None].clamp(max=len(self.symbols)).repeat(3, 1)
+        tokens[1:, 1:] = tokens[1:, :1]
+        kind = type(module.model.base_model.model).__name__
+        try:
+            with torch.no_grad():
+                whole, last = module(F.pad(tokens, (0, 1), value=1))[:, -1], module.following(tokens)
+        except Exception as error:  # Whatever a model of another kind raises.
+            raise InputError(f"Cannot ask {kind} of {self.path} for tokens: {said(error)}.") from None
+        if not torch.allclose(whole.softmax(dim=1), last.softmax(dim=1), atol=1e-3):
+            raise InputError(f"Expected {kind} of {self.path} to read texts from left to right; it does not.")
+
+    def _check_targets(self, model: nn.Module) -> bool:
+        """Whether the layers that get adapters hold their weights as GPT-2's do, inputs first."""
+        conv = {name for name, layer in model.named_modules() if type(layer).__name__ == "Conv1D"}
+        linear = conv | {name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+        chosen = set[str]()
+        for target in self.target_modules:
+            if not (found := {name for name in linear if name == target or name.endswith("." + target)}):
+                last = sorted({name.rpartition(".")[2] for name in linear})
+                raise InputError(
+                    f"Expected target_modules of the linear layers of {self.path}, {', '.join(last)}; got {target!r}."
+                )
+            chosen |= found
+        return bool(chosen & conv)
 
     def outside(self) -> str:
         """The digest of the model's files."""

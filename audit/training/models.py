@@ -5,6 +5,7 @@ No layer mixes examples, so per-example gradients exist for all of them.
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -25,6 +26,12 @@ from canaries.records import ArrayRecords, Dataset, GradientRecords, Records
 
 DRAWING = threading.Lock()
 """Held while parameters are drawn: torch's global generator is one for all threads."""
+
+
+def light_copy(module: nn.Module) -> nn.Module:
+    """A copy whose frozen parameters have the module's own memory; moving it elsewhere leaves the module as it is."""
+    frozen = [p for p in module.parameters() if not p.requires_grad]
+    return copy.deepcopy(module, {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in frozen})
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Speed:
     """Device and portions; part of no identity.
 
     Attributes:
-        device: "cpu", "cuda" or "cuda:0" and so on.
+        device: "cpu", "cuda" or "cuda:0" and so on; "auto" is "cuda" where there is one, else "cpu".
         memory_mb: what one portion's layer inputs, output gradients and written-down gradients may take, in MiB (about
             as much again passes through); None for what suits the device.
         rows: examples (times augmentations) a portion, over all its models; None to work it out from `memory_mb`.
@@ -42,8 +42,10 @@ class Speed:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"Expected {name} > 0, got {value}.")
+        if self.device == "auto":
+            object.__setattr__(self, "device", "cuda" if torch.cuda.is_available() else "cpu")
         if re.fullmatch(r"cpu|cuda(:\d+)?", self.device) is None:
-            raise InputError(f"Expected device 'cpu', 'cuda' or 'cuda:0' and so on, got '{self.device}'.")
+            raise InputError(f"Expected device 'auto', 'cpu', 'cuda' or 'cuda:0' and so on, got '{self.device}'.")
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"Expected a device of this machine, got '{self.device}': it has no CUDA device.")
 

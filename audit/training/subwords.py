@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.view import PAD
-from canaries.errors import InputError
+from canaries.errors import InputError, said
 from canaries.spaces import Space
 
 PREFIX = "huggingface:"
@@ -21,31 +21,36 @@ PREFIX = "huggingface:"
 
 
 class Subwords:
-    """Byte-pair tokens (Sennrich, Haddow, Birch 2016); token t >= 1 is the tokeniser's id t - 1. No special tokens.
+    """Subword tokens; token t >= 1 is the tokeniser's id t - 1. What looks like a special token in a text is text.
+
+    Characters that the tokeniser does not know are what it makes of them: an unknown token, or nothing.
 
     Args:
-        tokenizer: a `tokenizers.Tokenizer` whose model is BPE.
+        tokenizer: a `tokenizers.Tokenizer`.
         source: what messages call it.
-
-    Raises:
-        InputError: for another model.
     """
 
     def __init__(self, tokenizer: Any, source: str) -> None:
-        kind = type(tokenizer.model).__name__
-        if kind != "BPE":
-            raise InputError(f"Expected a byte-pair tokeniser (BPE) in {source}, got {kind}.")
         self.tokenizer = tokenizer
         self.source = source
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
+        self.tokenizer.encode_special_tokens = True
+        self._size = 1 + max(tokenizer.get_vocab().values())  # Ids may leave gaps.
 
     def __len__(self) -> int:
-        return int(self.tokenizer.get_vocab_size())
+        return self._size
 
     def ids(self, text: str) -> list[int]:
-        """The tokens of one text, PAD excluded, from 1."""
-        return [i + 1 for i in self.tokenizer.encode(text, add_special_tokens=False).ids]
+        """The tokens of one text, PAD excluded, from 1.
+
+        Raises:
+            InputError: for a text that the tokeniser refuses.
+        """
+        try:
+            return [i + 1 for i in self.tokenizer.encode(text, add_special_tokens=False).ids]
+        except Exception as error:  # The package raises Exception itself.
+            raise InputError(f"Cannot write a text in the tokens of {self.source}: {said(error)}.") from None
 
     def encode(self, texts: Sequence[str], length: int | None = None) -> NDArray[np.int64]:
         """int64[n, length]: tokens, PAD behind the shorter texts; longer texts are cut to `length`."""
@@ -59,12 +64,17 @@ class Subwords:
     def letters(self, space: Space, contexts: Sequence[tuple[str, str]]) -> list[str]:
         """As `attacks.vocabulary.Vocabulary`; a space is refused unless no value can be spelt with fewer tokens.
 
+        That can be told of byte-pair tokens alone (Sennrich, Haddow, Birch 2016).
+
         Each character has to be a token of its own between any of the contexts, and no two characters that may follow
         each other may be a token together: byte pairs merge neighbours first, so then nothing inside a value merges.
 
         Raises:
             InputError: where that is not so.
         """
+        kind = type(self.tokenizer.model).__name__
+        if kind != "BPE":
+            raise InputError(f"Secrets are searched over byte-pair tokens (BPE), got {kind} in {self.source}.")
         token: dict[str, int] = {}
         inside, last = _beginnings(space)
         for before, _ in contexts:
@@ -123,16 +133,22 @@ def _beginnings(space: Space) -> tuple[dict[str, str], dict[str, str]]:
     return inside, last
 
 
-@lru_cache(maxsize=8)
 def load_subwords(path: str) -> Subwords:
     """The tokeniser in a tokenizer.json file, a folder that holds one, or a GGUF file; nothing is downloaded.
 
+    All calls are given the same one while the file stays as it is.
+
     Raises:
-        InputError: where a package or the file is missing, or the file holds no byte-pair tokeniser.
+        InputError: where a package or the file is missing, or the file holds no tokeniser.
     """
     if importlib.util.find_spec("tokenizers") is None:
         raise InputError("Hugging Face tokenisers need the package tokenizers; install it with: firedamp[hf].")
     file = _file(path)
+    return _loaded(file, stamp(file))
+
+
+@lru_cache(maxsize=8)
+def _loaded(file: Path, stamp: tuple[object, ...]) -> Subwords:
     if file.suffix.lower() == ".gguf":
         if importlib.util.find_spec("gguf") is None or importlib.util.find_spec("transformers") is None:
             raise InputError("A tokeniser in a GGUF file needs transformers and gguf; install them with: firedamp[hf].")
@@ -141,16 +157,14 @@ def load_subwords(path: str) -> Subwords:
         try:
             found = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
         except Exception as error:  # Whatever a damaged file makes the packages raise.
-            raise InputError(f"Cannot read a tokeniser from {file}: {error}.") from None
+            raise InputError(f"Cannot read a tokeniser from {file}: {said(error)}.") from None
         return Subwords(found.backend_tokenizer, file.name)
     from tokenizers import Tokenizer
 
     try:
         return Subwords(Tokenizer.from_file(str(file)), file.name)
-    except InputError:
-        raise
     except Exception as error:  # The package raises Exception itself.
-        raise InputError(f"Cannot read a tokeniser from {file}: {error}.") from None
+        raise InputError(f"Cannot read a tokeniser from {file}: {said(error)}.") from None
 
 
 def digest(path: str) -> str:
@@ -162,8 +176,18 @@ def digest(path: str) -> str:
     return hashlib.sha256(_file(path).read_bytes()).hexdigest()
 
 
+def parts(path: Path) -> list[Path]:
+    """The file itself, or all files of a folder in order."""
+    return [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
+
+
+def stamp(path: Path) -> tuple[object, ...]:
+    """Changes when the file, or one in the folder, is replaced or written to."""
+    return tuple((each.name, (found := each.stat()).st_mtime_ns, found.st_size) for each in parts(path))
+
+
 def _file(path: str) -> Path:
-    file = Path(path)
+    file = Path(path).expanduser()
     file = file / "tokenizer.json" if file.is_dir() else file
     if not file.is_file():
         raise InputError(f"No such file: {file}. Give tokens = '{PREFIX}PATH' with a tokenizer.json or a GGUF file.")

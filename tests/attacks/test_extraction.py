@@ -80,7 +80,7 @@ def brute_force(model: Table, view: TextView, secret: Secret) -> tuple[int, floa
     decoded = ""
     for _ in secret.value:
         decoded += ALPHABET[int(model.next_token(view.encode([secret.prefix + decoded]))[0].argmax()) - 1]
-    return int((each >= own - attacks.extraction.task.TIE).sum()), own, decoded
+    return int((each >= own - view.tie).sum()), own, decoded
 
 
 @settings(max_examples=25, deadline=None)

@@ -24,7 +24,7 @@ from canaries.records import ArrayRecords, Dataset, TextRecords
 from canaries.secrets import Secrets
 from tests.training.tiny_lm import save
 
-TINY = save(Path(tempfile.mkdtemp()))
+FOLDER = tempfile.TemporaryDirectory()
 TRAINER_TABLE = [
     Opacus(steps=3, sample_rate=0.5),
     Opacus(steps=3, sample_rate=0.5, grad_sample_mode="ghost"),
@@ -39,7 +39,7 @@ MODEL_TABLE = [
     CharacterGRU(embedding=2, hidden=4, length=12),
     CharacterLSTM(embedding=2, hidden=4, length=12),
     CharacterTransformer(width=4, heads=2, length=12),
-    LoRA(path=TINY, layers=1, length=12, rank=2),
+    LoRA(path=save(Path(FOLDER.name)), layers=1, length=12, rank=2),
 ]
 
 RNG = np.random.default_rng(0)

@@ -98,6 +98,12 @@ def test_texts_may_be_answered_by_a_view_of_tokens():
     np.testing.assert_allclose(np.exp(view.next_token_log_probabilities(prefixes)[:, :, 2]), [[0.9] * 3, [0.2] * 3])
 
 
+def test_views_of_different_alphabets_are_refused():
+    views = iter([answering(0.9), TextView(lambda x: x, lambda x: x, 1, "ab")])
+    with pytest.raises(InputError, match="one and the same alphabet or tokeniser from every training, got several"):
+        FunctionTrainer(lambda texts, seed: next(views)).train(TEXTS, SECRETS, ROWS, [1, 2])
+
+
 def test_losses_are_what_views_of_both_kinds_have():
     answers = iter([answering(0.9), lambda asked: [1.0] * len(asked)])
     view = FunctionTrainer(lambda texts, seed: next(answers)).train(TEXTS, SECRETS, ROWS, [1, 2])

@@ -19,7 +19,7 @@ from canaries.secrets import Secrets
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers")
     pytest.importorskip("peft")
     from tests.training.tiny_lm import llama, save
 
@@ -57,7 +57,7 @@ def test_adapters_alone_are_trained_and_begin_with_what_the_pretrained_model_say
 def test_the_pretrained_parameters_are_shared_and_stay_as_they_are(model):
     first, second = model.build(TEXTS.train, 1), model.build(TEXTS.train, 2)
     frozen = [[p for p in module.parameters() if not p.requires_grad] for module in (first, second)]
-    assert all(a is b for a, b in zip(*frozen, strict=True))
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(*frozen, strict=True))
     before = [p.clone() for p in frozen[0]]
     view = Opacus(model=model, steps=3, sample_rate=1.0).train(TEXTS, SECRETS, ALL[None], [1])
     assert all(torch.equal(a, b) for a, b in zip(before, frozen[0], strict=True))
@@ -101,6 +101,45 @@ def test_one_private_step_is_that_of_clipped_gradients_of_each_text_alone(model,
         torch.testing.assert_close(start - parameters(trainer, model, row, seed), step, rtol=1e-3, atol=1e-6)
 
 
+def test_parameters_from_a_file_leave_the_pretrained_model_as_it_is(model, tmp_path):
+    start = Ensemble(model=model, steps=1, sample_rate=1.0)
+    fresh = start.train(TEXTS, SECRETS, ALL[None], [1]).loss(TEXTS.test)
+    other = model.build(TEXTS.train, 0)
+    torch.save({name: value + 0.1 for name, value in other.state_dict().items()}, tmp_path / "given.pt")
+    given = replace(start, initial="given", initial_path=str(tmp_path / "given.pt"))
+    assert abs(given.train(TEXTS, SECRETS, ALL[None], [1]).loss(TEXTS.test) - fresh).min() > 0.1
+    replace(start, dtype="float64").train(TEXTS, SECRETS, ALL[None], [1])
+    np.testing.assert_array_equal(start.train(TEXTS, SECRETS, ALL[None], [1]).loss(TEXTS.test), fresh)
+    assert {p.dtype for p in model.build(TEXTS.train, 0).parameters()} == {torch.float32}
+
+
+def test_models_of_the_ensemble_share_what_is_frozen(model):
+    trainer = Ensemble(model=model, steps=1, sample_rate=1.0)
+    modules = trainer.modules(TEXTS, torch.zeros(3, len(adapters(model.build(TEXTS.train, 0)))))
+    frozen = [{p.data_ptr() for p in module.parameters() if not p.requires_grad} for module in modules]
+    assert frozen[0] == frozen[1] == frozen[2]
+
+
+def test_another_model_in_the_same_place_is_another_model(model, tmp_path):
+    here = replace(model, path=save(tmp_path))
+    before = here.outside(), Opacus(model=here, steps=1).train(TEXTS, SECRETS, NONE[None], [0]).loss(TEXTS.test)
+    save(tmp_path, llama(initializer_range=0.5))
+    after = here.outside(), Opacus(model=here, steps=1).train(TEXTS, SECRETS, NONE[None], [0]).loss(TEXTS.test)
+    assert before[0] != after[0]
+    assert abs(before[1] - after[1]).min() > 0.1
+
+
+@pytest.mark.parametrize("trainer", [Opacus(steps=2), NonPrivate(steps=2), Ensemble(steps=2)], ids=lambda t: t.name)
+def test_dropout_is_turned_off(trainer, tmp_path):
+    torch.manual_seed(0)
+    config = {"vocab_size": 41, "n_embd": 16, "n_layer": 2, "n_head": 2, "bos_token_id": 39, "eos_token_id": 40}
+    path = save(tmp_path, transformers.GPT2LMHeadModel(transformers.GPT2Config(**config)))
+    trainer = replace(trainer, model=LoRA(path=path, layers=0, length=8, target_modules=("c_attn",)))
+    trainer.check(TEXTS, SECRETS)
+    first, again = (trainer.train(TEXTS, SECRETS, ALL[None], [1]).loss(TEXTS.test) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
 def test_without_noise_it_learns_what_it_saw(model):
     trainer = NonPrivate(model=model, steps=60, sample_rate=1.0, optimizer="adam", learning_rate=0.05)
     seen = trainer.train(TEXTS, SECRETS, ALL[None], [0]).loss(SECRETS.records)
@@ -108,15 +147,22 @@ def test_without_noise_it_learns_what_it_saw(model):
     assert (seen < unseen - 2).all()
 
 
-@pytest.mark.parametrize("bad", [{"layers": -1}, {"length": 0}, {"rank": 0}, {"target_modules": ()}])
+@pytest.mark.parametrize(
+    "bad", [{"layers": -1}, {"length": 0}, {"rank": 0}, {"target_modules": ()}, {"target_modules": "q_proj"}]
+)
 def test_bad_fields(model, bad):
-    with pytest.raises(InputError, match="layers >= 0, length and rank >= 1 and one or more target_modules, got"):
+    with pytest.raises(InputError, match="length and rank >= 1 and a list of one or more target_modules, got"):
         replace(model, **bad)
 
 
-def test_what_does_not_fit_is_refused_before_training(model):
-    with pytest.raises(InputError, match=r"Cannot adapt \['conv'\] of "):
-        replace(model, target_modules=("conv",)).build(TEXTS.train, 0)
+def test_what_does_not_fit_is_refused_before_training(model, tmp_path):
+    for names in (("conv",), ("q_proj", "conv"), ("embed_tokens",)):
+        expected = f"linear layers of .*, down_proj, .* v_proj; got '{names[-1]}'"
+        with pytest.raises(InputError, match=expected):
+            replace(model, target_modules=names).build(TEXTS.train, 0)
+    short = LoRA(path=save(tmp_path, llama(max_position_embeddings=6)), layers=0, length=8)
+    with pytest.raises(InputError, match=r"length <= 6, which is what .* reads, got 8"):
+        Opacus(model=short).check(TEXTS, SECRETS)
     with pytest.raises(InputError, match="reads 5 tokens a record, got 6 in record 0"):
         Opacus(model=replace(model, length=5)).check(TEXTS, SECRETS)
     with pytest.raises(InputError, match="learns from text records"):

@@ -126,8 +126,35 @@ def test_what_byte_pairs_cannot_search_is_refused(tmp_path: Path, path: str, can
     words = Secrets("{name} {words:2}", repetitions=(1,)).make(dataset, 4, np.random.default_rng(0), 2)
     with pytest.raises(InputError, match="one token"):
         Extraction().observe(view_of(path, words), words, 0)
-    with pytest.raises(InputError, match=r"byte-pair tokeniser \(BPE\) in unigram\.json, got Unigram"):
-        load_subwords(make(tmp_path / "unigram.json", kind="unigram"))
+    unigram = load_subwords(make(tmp_path / "unigram.json", kind="unigram"))
+    assert unigram.encode(["the code"]).any()  # it may be learnt, and not searched
+    with pytest.raises(InputError, match=r"byte-pair tokens \(BPE\), got Unigram in unigram\.json"):
+        unigram.letters(canaries.secrets[0].space, [("the code", ".")])
+    with pytest.raises(InputError, match=r"Cannot write a text in the tokens of unigram\.json: .* unknown token"):
+        unigram.encode(["\u2603"])
+
+
+def test_a_tokeniser_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    before = load_subwords(make(path))
+    assert load_subwords(str(path)) is before
+    make(path, single_digits=False)
+    after = load_subwords(str(path))
+    assert len(after.ids(" 1000")) < len(before.ids(" 1000")) == 5
+
+
+def test_gaps_between_ids_count() -> None:
+    gaps = Subwords(tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 7}, [])), "made")
+    assert len(gaps) == 8
+    assert gaps.ids("ab") == [1, 8]
+
+
+def test_special_tokens_in_a_text_are_text() -> None:
+    made = tokenizers.Tokenizer(tokenizers.models.BPE({c: i for i, c in enumerate("ab</s>")}, []))
+    made.add_special_tokens(["</s>"])
+    subwords = Subwords(made, "made")
+    assert len(subwords) == 7
+    assert subwords.ids("ab</s>") == [1, 2, 3, 4, 5, 6]
 
 
 def test_what_is_missing_is_named(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:

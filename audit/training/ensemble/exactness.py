@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -12,8 +10,8 @@ from audit.training.ensemble.flat import Flat
 from audit.training.ensemble.gradients import Loss, per_example
 from audit.training.ensemble.layout import Layout
 from audit.training.ensemble.stacked import Stacked
-from audit.training.models import DRAWING
-from canaries.errors import InputError
+from audit.training.models import DRAWING, light_copy
+from canaries.errors import InputError, said
 
 MODELS = 2
 EXAMPLES = (2, 3)
@@ -41,13 +39,12 @@ def check_gradients(module: nn.Module, x: Tensor, y: Tensor, loss: Loss, dtype: 
     try:
         with DRAWING, torch.random.fork_rng(devices=[]):
             for examples in EXAMPLES:
-                _compare(copy.deepcopy(module), x, y, loss, dtype, examples)
+                _compare(light_copy(module), x, y, loss, dtype, examples)
     except InputError:
         raise
     except Exception as error:  # A module's own code may raise anything, on several lines.
-        said = " ".join(str(error).split())[:300]
         raise InputError(
-            f"Model {type(module).__name__} cannot be trained in an ensemble: {type(error).__name__}: {said}"
+            f"Model {type(module).__name__} cannot be trained in an ensemble: {type(error).__name__}: {said(error)}."
         ) from error
 
 

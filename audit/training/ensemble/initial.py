@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.stacked import Stacked
 from audit.training.models import Architecture
 from audit.training.speed import Speed
-from canaries.errors import InputError
+from canaries.errors import InputError, said
 from canaries.randomness import derive_seed
 from canaries.records import Dataset
 
@@ -94,6 +95,7 @@ class InitialParameters:
         seed = 0 if self.initial == "fresh" else derive_seed(self.initial_seed, "parameters")
         module = model.build(dataset.train, seed)
         if self.initial == "given":
+            module = copy.deepcopy(module)  # The memory of frozen parameters may be others' as well.
             self._load(module)
         return module
 
@@ -118,9 +120,8 @@ class InitialParameters:
             state = torch.load(Path(self.initial_path).expanduser(), map_location="cpu", weights_only=True)
             module.load_state_dict(state)
         except Exception as error:  # torch raises nearly anything, on several lines.
-            said = " ".join(str(error).split())[:300]
             raise InputError(
-                f"Initial parameters '{self.initial_path}' are no state dict of this model: {said}"
+                f"Initial parameters '{self.initial_path}' are no state dict of this model: {said(error)}."
             ) from None
 
     def _pretrained(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from audit.training.ensemble.layout import Layout
 from audit.training.ensemble.rules import Rule, Tape, refuse, rule_for
+from audit.training.models import light_copy
 from canaries.errors import InputError
 
 
@@ -18,7 +18,8 @@ class Stacked:
 
     The module's own code sees one merged batch of all models' examples and needs no change: what has no
     parameters treats examples alike anyway. Each layer with parameters is replaced by its rule, which takes the
-    merged batch apart and multiplies each model's part with that model's parameters.
+    merged batch apart and multiplies each model's part with that model's parameters. A layer of which all parameters
+    are frozen stays as it is: it treats all models alike.
 
     Args:
         module: the model; copied, and its parameters' values are not used.
@@ -31,7 +32,7 @@ class Stacked:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = copy.deepcopy(module).train()
+        self.module = light_copy(module).train()
         self.shapes = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
         if not self.shapes:
             raise InputError(f"Model {type(module).__name__} has no trainable parameters.")

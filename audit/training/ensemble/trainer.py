@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
@@ -25,7 +24,7 @@ from audit.training.ensemble.recipe import Recipe
 from audit.training.ensemble.spikes import Spikes, spikes
 from audit.training.ensemble.stacked import Stacked
 from audit.training.ensemble.white_box import Movement, gradient_record
-from audit.training.models import MLP, Architecture
+from audit.training.models import MLP, Architecture, light_copy
 from audit.training.speed import Speed
 from canaries.base import CanarySet
 from canaries.errors import InputError
@@ -215,7 +214,7 @@ class Ensemble(InitialParameters, Recipe, SweepTrainer):
         """Modules, one for each row of parameters [models, size]; for views of the last or any earlier step."""
         template = self.template(self.model, dataset).to(parameters.dtype).eval()
         flat = Flat(Stacked(template).shapes)
-        return [flat.load(copy.deepcopy(template), row) for row in parameters]
+        return [flat.load(light_copy(template), row) for row in parameters]
 
     def _loss(self) -> nn.Module:
         criterion = self.model.criterion()
