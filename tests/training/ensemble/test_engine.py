@@ -310,6 +310,9 @@ def test_speed_refuses_bad_values() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no CUDA device"):
             Speed(device="cuda")
+    with pytest.raises(InputError, match="device 'auto', 'cpu', 'cuda' or 'cuda:0' and so on, got 'gpu'"):
+        Speed(device="gpu")
+    assert Speed(device="auto") == Speed(device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
