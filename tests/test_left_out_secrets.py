@@ -135,6 +135,21 @@ def test_models_that_hold_what_the_other_lacks_are_no_two_witnesses() -> None:
     assert 1 / k**2 <= apart < 1 / k
 
 
+def test_models_that_share_secrets_are_averaged_and_others_multiplied() -> None:
+    found = np.zeros((3, 4), dtype=bool)
+    found[0, 1] = found[2, 3] = True  # Each one of the two that its model lacks; the model between finds nothing.
+    scores = planted(found, 100.0)
+    pairs = ~scores.member
+
+    def worth(models: list[int]) -> float:
+        return 1 / SecretGuess().chance(scores.take_models(models), pairs[models])
+
+    assert worth([0, 2]) > 5 * worth([0]) > 5
+    shared = SecretGuess().chance(replace(scores, secret_set=np.array([7, 7, 3])), pairs)
+    nothing = 0.5 * sum((1 - b) ** 2 for b in (0.5, 0.25)) / 2  # The e-value of two wrong guesses.
+    assert 1 / shared == pytest.approx((worth([0, 2]) + nothing) / 2)
+
+
 def drawn(rng: np.random.Generator, epsilon: float, shared: bool, k: int) -> Scores:
     """Models of which each gives a secret that it holds away as (epsilon, 0)-DP allows, and says anything of others.
 

@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +92,7 @@ def _log_e_value(values: NDArray[np.float64]) -> float:
     bets = 0.5 ** np.arange(1, math.ceil(math.log2(len(values))) + 2)
     with np.errstate(divide="ignore"):
         one = float(np.log(values.mean()))
-    products: Any = np.log1p(bets[:, None] * (values - 1)).sum(axis=1)
+    products: NDArray[np.float64] = np.log1p(bets[:, None] * (values - 1)).sum(axis=1)
     return float(np.logaddexp(one, logsumexp(products) - math.log(len(bets)))) - math.log(2)
 
 
