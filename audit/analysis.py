@@ -15,11 +15,11 @@ from attacks.cross_model import CrossModel, held_out, leave_one_out
 from attacks.scores import Scores
 from audit.bounds import Bound
 from audit.claim import Claim
-from audit.claim_test import claim_test, perfect_scores
+from audit.claim_test import claim_test, could_refute, perfect_scores
 from audit.combine import holm, simultaneous_confidence
 from audit.contrast import Seen, hold_against_control
 from audit.estimators.base import Estimator
-from audit.evidence_control import evidence_p_values, unproven
+from audit.evidence_control import evidence_p_values, guesses_prove, unproven
 from audit.evidence_rates import evidence_rates
 from audit.membership import membership_metrics
 from audit.metrics import association_p_value, extraction
@@ -208,7 +208,7 @@ def _attack(
         if other == kind
     ]
     single = 1 - confidence
-    perfect = None if control else claim_test(perfect_scores(planted), cell.claim, seed=run.seed, level=single)
+    guessing = "guessed" in planted.evidence and _guesses_without_noise(run, cell.audit, kind, confidence)
     return AttackResult(
         attack=kind.name,
         family=kind.family,
@@ -223,13 +223,20 @@ def _attack(
         reference_p=association_p_value(references) if references.ids else None,
         extraction=extraction(scores, cell.claim),
         claim_test=None if control else claim_test(planted, cell.claim, seed=run.seed, level=single),
-        could_refute=perfect is not None and perfect.p_value <= single,
-        chance_p=evidence_p_values(references, cell.estimators) if references.ids else {},
+        could_refute=not control and could_refute(planted, cell.claim, guessing, seed=run.seed, level=single),
+        chance_p=evidence_p_values(proving, cell.estimators),
         unproven=unproven(bounds, cell.estimators),
         visible=association_p_value(perfect_scores(planted)) < seen_level,
         held_out=cell.held_out.get(kind),
         rates=evidence_rates(scores, dict(kind.rates)),
     )
+
+
+def _guesses_without_noise(run: RunScores, audit: str, kind: AttackKind, confidence: float) -> bool:
+    """Whether an attack's guesses prove anything on the positive control, the models of this pipeline without noise."""
+    control = next((cell for cell in run.cells if cell.audit == audit and cell.claim.is_control), None)
+    same = next((other for other in control.scores if other.name == kind.name), None) if control else None
+    return control is not None and same is not None and guesses_prove(control.proving(same), run.delta, confidence)
 
 
 def _risks(cell: CellScores, kind: AttackKind) -> tuple[RecordRisk, ...]:

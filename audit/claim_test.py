@@ -92,10 +92,26 @@ def claim_test(scores: Scores, claim: Claim, *, seed: int = 0, level: float = 0.
     return ClaimTest(min(1.0, len(tests) * best.p_value), best.against, method, best.assumptions)
 
 
-def perfect_scores(scores: Scores) -> Scores:
-    """The same coins as a perfect attack would have scored them, secrets guessed."""
-    evidence = {**scores.evidence, "guessed": scores.member} if "guessed" in scores.evidence else scores.evidence
+def perfect_scores(scores: Scores, guessing: bool = False) -> Scores:
+    """The same coins as a perfect attack would have scored them; `guessing` has it guess the secrets of members too."""
+    guessed = guessing and "guessed" in scores.evidence
+    evidence = {**scores.evidence, "guessed": scores.member} if guessed else scores.evidence
     return replace(scores, score=np.where(scores.member, np.inf, -np.inf), evidence=evidence)
+
+
+def could_refute(scores: Scores, claim: Claim, guessing: bool, *, seed: int = 0, level: float = 0.05) -> bool:
+    """Whether the claim's test would refute it, at this level, if the attack were perfect.
+
+    Args:
+        scores: of one attack; their coins count, and what was guessed unless `guessing`.
+        claim: a claim that claims nothing is never refuted.
+        guessing: whether the attack was seen to guess secrets where it could. One that guesses none even without noise
+            would guess none from any pipeline: then what it guessed is left as it is, and is paid for all the same.
+        seed: of ties and of the simulation.
+        level: of the test.
+    """
+    test = claim_test(perfect_scores(scores, guessing), claim, seed=seed, level=level)
+    return test is not None and test.p_value <= level
 
 
 def _membership(scores: Scores, claim: Claim, seed: int, level: float) -> ClaimTest | None:

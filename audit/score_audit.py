@@ -14,13 +14,14 @@ from audit import registry
 from audit.auc import auc_interval
 from audit.bounds import ADD_OR_REMOVE_ONE, Bound, Estimate
 from audit.claim import Claim
-from audit.claim_test import ClaimTest, claim_test, perfect_scores
+from audit.claim_test import ClaimTest, claim_test, could_refute, perfect_scores
+from audit.combine import simultaneous_confidence
 from audit.defaults import default_estimators, why_default
 from audit.estimates import GaussianFit, JointBeta
 from audit.estimators.base import Estimator
 from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.independent import needs_one_canary
-from audit.evidence_control import evidence_p_values, unproven
+from audit.evidence_control import evidence_p_values, guesses_prove, unproven
 from audit.formatting import confidence as shown_confidence
 from audit.formatting import lower
 from audit.mechanism import DPSGD
@@ -143,8 +144,11 @@ def audit_scores(
             seen_p=association_p_value(planted),
             reference_p=association_p_value(references) if references.ids else None,
             claim_test=test,
-            could_refute=estimator is None and _could_refute(planted, claim, seed, 1 - confidence),
-            chance_p=evidence_p_values(references, estimators) if references.ids else {},
+            could_refute=estimator is None
+            and could_refute(
+                planted, claim, guesses_prove(planted, delta, 1 - CONTROL_ALARM), seed=seed, level=1 - confidence
+            ),
+            chance_p=evidence_p_values(scores, estimators),
             unproven=unproven(bounds[:1], estimators),
         )
         strict = _strict(estimators[0], planted, delta, seed) if estimator is not None else None
@@ -162,7 +166,7 @@ def audit_scores(
             bounds_refute=attack.claim_test is None,
         )
         if not controls.seen and not verdict.alarmed and verdict.outcome is Outcome.INCONCLUSIVE:
-            proven = _all_the_same(bounds)
+            proven = _all_the_same(estimators, bounds, planted, seed)
             more = " more" if proven else ""
             verdict = replace(
                 verdict,
@@ -205,12 +209,24 @@ def _evidence_silence(chosen: Estimator, strict: Bound, more: str) -> str:
     return f"The {read} shows nothing at confidence {level}, so nothing{more} follows from it."
 
 
-def _all_the_same(bounds: tuple[Bound, ...]) -> str:
-    """What is proven even where the attack is not seen to work, as a sentence; empty if nothing."""
-    best = max((bound for bound in bounds if not bound.parametric), key=lambda bound: bound.epsilon, default=None)
-    if best is None or not best.epsilon > 0:
+def _all_the_same(estimators: tuple[Estimator, ...], bounds: tuple[Bound, ...], planted: Scores, seed: int) -> str:
+    """What is proven even where the attack is not seen to work, as a sentence; empty if nothing.
+
+    The largest of several bounds, which are taken anew at a confidence at which all of them hold together.
+    """
+    free = [(chosen, bound) for chosen, bound in zip(estimators, bounds, strict=True) if not bound.parametric]
+    if not any(bound.epsilon > 0 for _, bound in free):
         return ""
-    return f"Epsilon is at least {lower(best.epsilon)} by {best.estimator}. "
+    confidence = free[0][1].confidence
+    if len(free) > 1:
+        single = simultaneous_confidence(confidence, len(free))
+        free = [(c, c.bound(planted, b.delta, single, b.adjacency, seed)) for c, b in free]
+    best = max((bound for _, bound in free), key=lambda bound: bound.epsilon)
+    if not best.epsilon > 0:
+        return ""
+    paid = f", the largest of {len(free)} bounds that hold together" if len(free) > 1 else ""
+    level = shown_confidence(confidence)
+    return f"Epsilon is at least {lower(best.epsilon)} by {best.estimator} (confidence {level}{paid}). "
 
 
 def named_estimator(
@@ -262,11 +278,6 @@ def _estimates(scores: Scores, delta: float, confidence: float, seed: int) -> tu
     if needs_one_canary(scores) is not None or not finite or fewest < 2 or not delta > 0:
         return ()
     return tuple(heuristic.estimate(scores, delta, confidence, seed) for heuristic in (GaussianFit(), JointBeta()))
-
-
-def _could_refute(scores: Scores, claim: Claim, seed: int, level: float) -> bool:
-    test = claim_test(perfect_scores(scores), claim, seed=seed, level=level)
-    return test is not None and test.p_value <= level
 
 
 def _controls(attack: AttackResult) -> Controls:

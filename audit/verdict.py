@@ -24,7 +24,7 @@ class Controls:
         seen: the attacks that saw the canaries without noise (positive control); None where there was no such run.
         alarms: the attacks that saw canaries which were never inserted (negative control).
         level: the p-value below which a negative control counts as seen.
-        lucky: (attack, what it says) of secrets that were never inserted and yet fared better than chance allows.
+        lucky: (attack, what it says) of secrets that fared better than chance allows in models that never saw them.
         telling: whether a perfect attack would have seen the canaries without noise, with as many models.
         blind: (attack, estimator) of bounds from secrets that are 0 without noise too. `seen` is about an attack's
             scores, which those bounds do not look at: what a perfect attack could have shown by them counts for naught.
@@ -114,8 +114,8 @@ def judge(
         said = "; ".join(f"{attack}: {what}" for attack, what in sorted(controls.lucky))
         return verdict(
             Outcome.INCONCLUSIVE,
-            f"Secrets that were never inserted were found more often than chance allows (p < {controls.level:.2g}; "
-            f"{said}): the audit itself is broken, or a stated prior is too small.",
+            f"Secrets were found more often than chance allows in models that never saw them (p < "
+            f"{controls.level:.2g}; {said}): the audit itself is broken, or a stated prior is too small.",
         )
     refutation = _refutation(claim, attacks, best if bounds_refute else None, level)
     if models_done < models_planned:

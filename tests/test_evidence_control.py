@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import binom
 
 from attacks.scores import Scores
 from audit.analysis import AttackKind, CellScores, RunScores, analyse
 from audit.claim import Claim
+from audit.defaults import default_estimators
 from audit.estimators import OneRun, Reconstruction, SecretGuess
 from audit.estimators.base import Estimator
 from audit.evidence_control import evidence_p_values, unproven
@@ -120,7 +122,7 @@ def test_a_run_whose_never_inserted_secrets_are_found_is_inconclusive() -> None:
     assert analyse(judge(leak=False)).verdict.outcome is Outcome.NOT_REFUTED
     verdict = analyse(judge(leak=True)).verdict
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "Secrets that were never inserted were found more often than chance allows" in verdict.reason
+    assert "Secrets were found more often than chance allows in models that never saw them" in verdict.reason
     assert "extraction: guessed" in verdict.reason
     cell = analyse(judge(leak=True)).cells[0]
     assert cell.verdict is not None
@@ -188,3 +190,55 @@ def test_unproven_are_estimators_from_secrets_whose_bounds_are_all_zero() -> Non
     assert unproven(some, estimators) == frozenset()
     assert unproven(zero, estimators) == {"secret-guess"}
     assert unproven([zero[0], some[1]], estimators) == frozenset()
+
+
+def cell(epsilon: float, shift: float, guessed: NDArray[np.bool_] | None) -> CellScores:
+    """One model with 20 canaries, half of them in, and 20 references; their secrets have 1e8 values."""
+    rng = np.random.default_rng(0)
+    reference = np.arange(40) >= 20
+    member = np.where(reference, rng.random(40) < 0.5, np.arange(40) % 2 == 0)[None]
+    scores = Scores.from_matrix(rng.normal(size=(1, 40)) + shift * (member & ~reference), member, "canary")
+    scores = replace(
+        scores,
+        reference=reference,
+        space=np.full(40, 1e8),
+        evidence={} if guessed is None else {"guessed": guessed & member & ~reference},
+    )
+    estimators = default_estimators(scores.select(~reference), 1e-5, 0.95)
+    return CellScores("text", Claim(epsilon, 1e-5), None, 1, {KIND: scores}, {}, {}, estimators)
+
+
+def test_guesses_that_prove_nothing_without_noise_lend_the_claims_test_no_power() -> None:
+    """The power that a perfect attack would have by guesses in the claim's test counts where their bound does."""
+    none, all_of_them = np.zeros(40, dtype=bool), np.ones(40, dtype=bool)
+    found = {}
+    for name, without_noise in (("no guesses", None), ("blind", none), ("guessing", all_of_them)):
+        cells = (cell(8.0, 0.2, None if without_noise is None else none), cell(math.inf, 6.0, without_noise))
+        found[name] = analyse(RunScores("run", cells, 1e-5, 0.95, 0, Policy())).verdict
+    assert {name: verdict.outcome for name, verdict in found.items()} == {
+        "no guesses": Outcome.INCONCLUSIVE,
+        "blind": Outcome.INCONCLUSIVE,
+        "guessing": Outcome.NOT_REFUTED,
+    }
+    assert "below 25% of the claimed 8" in found["blind"].reason
+
+
+def test_nor_do_guesses_of_a_file_of_scores() -> None:
+    member = (np.arange(20) % 2 == 0)[None]
+    scores = Scores.from_matrix(np.random.default_rng(0).normal(size=(1, 20)) + 3 * member, member, "canary")
+    scores = replace(scores, space=np.full(20, 1e8))
+    for evidence, outcome in (
+        ({}, Outcome.INCONCLUSIVE),
+        ({"guessed": 0 * member}, Outcome.INCONCLUSIVE),
+        ({"guessed": member & (np.arange(20) < 4)}, Outcome.NOT_REFUTED),
+    ):
+        verdict = audit_scores(replace(scores, evidence=evidence), 1e-5, 0.95, None, Claim(14.0, 1e-5), 0).verdict
+        assert verdict is not None
+        assert verdict.outcome is outcome, verdict.reason
+
+
+def test_evidence_that_the_control_lacks_is_not_taken_for_proven() -> None:
+    guessing = np.ones(40, dtype=bool)
+    cells = (cell(8.0, 0.2, ~guessing), replace(cell(math.inf, 6.0, None), estimators=(OneRun(), SecretGuess())))
+    verdict = analyse(RunScores("run", cells, 1e-5, 0.95, 0, Policy())).verdict
+    assert verdict.outcome is Outcome.INCONCLUSIVE

@@ -69,8 +69,9 @@ def test_a_small_space_cannot_show_that_the_attack_works_but_its_bound_holds() -
     found = verdict(silent(1.0, space=100.0), 2.0, SecretGuess())
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.reason == (
-        "Epsilon is at least 1.60 by secret-guess. There is too little of the evidence 'guessed', which secret-guess "
-        "reads, to tell whether the attack works: not even a perfect one would show anything at confidence 99.9%."
+        "Epsilon is at least 1.60 by secret-guess (confidence 95%). There is too little of the evidence 'guessed', "
+        "which secret-guess reads, to tell whether the attack works: not even a perfect one would show anything at "
+        "confidence 99.9%."
     )
 
 
@@ -81,15 +82,19 @@ def test_evidence_that_shows_something_but_too_little_is_told_with_its_bound() -
     found = verdict(fresh, 30.0, SecretGuess())
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.reason == (
-        "Epsilon is at least 3.91 by secret-guess. The evidence 'guessed', which secret-guess reads, shows nothing at "
-        "confidence 99.9%, so nothing more follows from it."
+        "Epsilon is at least 3.91 by secret-guess (confidence 95%). The evidence 'guessed', which secret-guess reads, "
+        "shows nothing at confidence 99.9%, so nothing more follows from it."
     )
 
 
 def test_scores_that_are_all_alike_beside_guesses_deny_no_bound() -> None:
     found = verdict(silent(1.0, canaries=60), 30.0, None)
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert found.reason.startswith("Epsilon is at least 10.8 by secret-guess. The scores do not show membership (p")
+    # Of two bounds at 95% that were chosen from, each is taken at 97.5%: ln 2 less than by secret-guess alone.
+    assert found.reason.startswith(
+        "Epsilon is at least 10.1 by secret-guess (confidence 95%, the largest of 2 bounds that hold together). The "
+        "scores do not show membership (p"
+    )
     assert found.reason.endswith("so nothing more follows from them.")
     found = verdict(silent(0.0, canaries=60), 30.0, None)
     assert found.reason == "The scores do not show membership (p = 1, not below 0.001), so nothing follows from them."
@@ -105,4 +110,4 @@ def test_an_alarm_is_not_hidden_by_silence() -> None:
     broken = replace(scores, reference=reference, member=member, evidence={"guessed": leaked})
     found = verdict(broken, 4.0, SecretGuess())
     assert found.alarmed
-    assert found.reason.startswith("Secrets that were never inserted were found more often than chance allows")
+    assert found.reason.startswith("Secrets were found more often than chance allows in models that never saw them")

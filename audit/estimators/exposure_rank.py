@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attacks.scores import Scores
 from audit.estimators.from_secrets import FromSecrets, LogP
@@ -49,8 +50,7 @@ class ExposureRank(FromSecrets):
         models, columns = np.nonzero(scores.member & (scores.space > 1))
         if not len(models):
             return None
-        evidence = scores.evidence.get("exposure_floor", scores.evidence["exposure"])
-        bits = np.asarray(evidence, dtype=np.float64)[models, columns]
+        bits = _proven(scores)[models, columns]
         kinds, kind = np.unique(
             np.stack([scores.repetitions, scores.space], axis=1)[columns], axis=0, return_inverse=True
         )
@@ -76,12 +76,25 @@ class ExposureRank(FromSecrets):
 
         return log_p
 
+    def e_values(self, scores: Scores) -> NDArray[np.float64]:
+        """The mean over thresholds t of k / t where the rank is t or better."""
+        k = np.where(scores.space > 1, scores.space, np.nan)
+        count = np.ceil(np.log2(k)).clip(1)
+        level = np.ceil(np.log2(k) - _proven(scores) - 1e-9).clip(0)
+        # The sum of k / 2^j over j = level, ..., count - 1.
+        return np.where(level < count, 2 * k * (0.5**level - 0.5**count), 0.0) / count + 0 * k
+
     def inapplicable(self, scores: Scores) -> str | None:
-        """Exposures, and something to guess."""
+        """Exposures that are proven, and something to guess."""
         if "exposure" not in scores.evidence:
             return "it needs the evidence 'exposure' of an attack that ranks secrets."
         if not (scores.space > 1).any():
             return "it needs canaries with a secret drawn from more than one value."
+        if "exposure_floor" not in scores.evidence and (np.asarray(scores.evidence.get("exact", 1)) != 1).any():
+            return (
+                "some exposures are estimates, by the evidence 'exact', and it counts only what is proven of them: it "
+                "needs the evidence 'exposure_floor'."
+            )
         return None
 
     def corrected_for(self, scores: Scores) -> tuple[str, ...]:
@@ -96,3 +109,7 @@ class ExposureRank(FromSecrets):
         """Every inserted secret ranked first."""
         first = np.where(scores.member, np.log2(np.maximum(scores.space, 1)), 0.0)
         return replace(scores, evidence={"exposure": first})
+
+
+def _proven(scores: Scores) -> NDArray[np.float64]:
+    return np.asarray(scores.evidence.get("exposure_floor", scores.evidence["exposure"]), dtype=np.float64)

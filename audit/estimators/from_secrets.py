@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from attacks.scores import Scores
 from audit.estimators.base import Estimator
@@ -43,10 +45,55 @@ class FromSecrets(Estimator):
             return None
         return self.epsilon(_as_one(scores), delta, confidence, seed)
 
-    def chance(self, references: Scores) -> float:
-        """P-value of "secrets that were never inserted fare as chance allows"; a small one says that the audit errs."""
-        test = self.log_p(_as_one(replace(references, member=np.ones_like(references.member))))
-        return 1.0 if test is None else math.exp(test(0.0, 0.0))
+    @abstractmethod
+    def e_values(self, scores: Scores) -> NDArray[np.float64]:
+        """float64[models, canaries]: for a secret that the model never saw, at least 0 with a mean of at most 1.
+
+        Whether members or not; NaN where there is nothing to guess.
+        """
+
+    def chance(self, scores: Scores, pairs: NDArray[np.bool_]) -> float:
+        """P-value of "secrets fare as chance allows in models that never saw them"; a small one says the audit errs.
+
+        Given a model, the secrets that it never saw are still uniform and independent of each other, so its pairs are
+        independent, and so are those of models with other secrets. Models with the same secrets are not: one may hold
+        what another lacks. So models are taken in rounds, in each of which no two share secrets. A round's e-value is
+        the mean of two: the mean of its pairs' e-values, for one lucky guess; and the mean over bets b = 1/2, 1/4, ...
+        of the product of 1 - b + b e, for many. Means of e-values are e-values whatever they have in common, so rounds
+        are averaged, and 1 / e is a p-value (Vovk, Wang 2021, E-values: Calibration, Combination and Applications).
+
+        Args:
+            scores: whose evidence is looked at.
+            pairs: bool[models, canaries], where the model never saw the canary's secret.
+        """
+        values = self.e_values(scores)
+        pairs = pairs & ~np.isnan(values)
+        of_rounds = [_log_e_value(values[mine][pairs[mine]]) for mine in _rounds(scores) if pairs[mine].any()]
+        if not of_rounds:
+            return 1.0
+        return math.exp(min(0.0, math.log(len(of_rounds)) - float(logsumexp(of_rounds))))
+
+
+def _rounds(scores: Scores) -> list[NDArray[np.intp]]:
+    """Numbers of models, in rounds in which no two share secrets."""
+    sets = np.zeros(scores.models, dtype=np.int64) if scores.secret_set is None else scores.secret_set
+    seen: dict[int, int] = {}
+    rounds: list[list[int]] = []
+    for model, one in enumerate(sets.tolist()):
+        number = seen[one] = seen.get(one, -1) + 1
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(model)
+    return [np.array(models, dtype=np.intp) for models in rounds]
+
+
+def _log_e_value(values: NDArray[np.float64]) -> float:
+    """Log of an e-value from at least one independent e-value."""
+    bets = 0.5 ** np.arange(1, math.ceil(math.log2(len(values))) + 2)
+    with np.errstate(divide="ignore"):
+        one = float(np.log(values.mean()))
+    products: NDArray[np.float64] = np.log1p(bets[:, None] * (values - 1)).sum(axis=1)
+    return float(np.logaddexp(one, logsumexp(products) - math.log(len(bets)))) - math.log(2)
 
 
 def _as_one(scores: Scores) -> Scores:

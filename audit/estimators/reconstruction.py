@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attacks.scores import Scores
 from audit.estimators.from_secrets import FromSecrets, LogP
@@ -51,6 +52,10 @@ class Reconstruction(FromSecrets):
     def log_p(self, scores: Scores) -> LogP | None:
         """Of so many reconstructions."""
         return SecretGuess(self.bet).log_p(self._guesses(scores))
+
+    def e_values(self, scores: Scores) -> NDArray[np.float64]:
+        """1 / prior for a target that was rebuilt, 0 for another."""
+        return SecretGuess(self.bet).e_values(self._guesses(scores))
 
     def inapplicable(self, scores: Scores) -> str | None:
         """Reconstructions, and a prior."""

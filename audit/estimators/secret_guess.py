@@ -108,6 +108,11 @@ class SecretGuess(FromSecrets):
 
         return log_p
 
+    def e_values(self, scores: Scores) -> NDArray[np.float64]:
+        """As many as there are values for a right guess, 0 for a wrong one."""
+        right = np.asarray(scores.evidence["guessed"], dtype=np.float64)
+        return right * np.where(scores.space > 1, scores.space, np.nan)
+
     def inapplicable(self, scores: Scores) -> str | None:
         """Guesses, and something to guess."""
         if "guessed" not in scores.evidence:

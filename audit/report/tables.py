@@ -60,8 +60,8 @@ class AttackRow:
         tpr_at: true positive rate by false positive rate, with its interval.
         claim_p: adjusted p-value of the claim's own test; None for a control or where no test fits.
         canaries: how many there are, references included; each got an equal share of the queries, on average.
-        chance_p: the smallest p-value of "never-inserted secrets fare as chance allows", times their number; None
-            without such tests.
+        chance_p: the smallest p-value of "secrets that a model never saw fare as chance allows", times their number;
+            None without such tests.
     """
 
     pipeline: str
