@@ -6,7 +6,7 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from attacks.scores import Scores
 from audit.bounds import Bound
@@ -49,13 +49,25 @@ class Verdict:
         return f"{self.outcome}: {self.reason}"
 
 
+About = Literal["", "models", "canaries"]
+
+
 @dataclass(frozen=True)
 class Interval:
-    """A measured value between the limits of a confidence interval."""
+    """A measured value between the limits of a confidence interval.
+
+    Attributes:
+        value: what was measured.
+        low: the lower limit.
+        high: the upper limit.
+        of_these: "models" or "canaries" where the interval of an AUC (`audit.auc`) or of a mean exposure
+            (`metrics.clustered_mean`) is about these alone, and says nothing of others.
+    """
 
     value: float
     low: float
     high: float
+    of_these: About = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -99,16 +111,12 @@ class Extraction:
     exposure_interval: Interval | None = None
 
     def of_these_models(self, share: Interval) -> bool:
-        """True where the interval of a share or AUC takes secrets for replicates, and does not say how models differ.
+        """True where the interval of a share takes secrets for replicates, and does not say how models differ.
 
-        So it is with one model, and where all pairs fared alike: how far models differ cannot be seen then.
+        So it is with one model, and where all pairs fared alike: how far models differ cannot be seen then. Intervals
+        of exposures and AUCs tell it themselves (`Interval.of_these`).
         """
         return self.models < 2 or share.value in (0.0, 1.0)
-
-    @property
-    def exposure_of_these_models(self) -> bool:
-        """The same of the interval of the mean exposure: with one model, or all exposures at their least or most."""
-        return self.models < 2 or self.exposure == 0 or math.isclose(self.exposure, self.exposure_max)
 
 
 @dataclass(frozen=True)
