@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from attacks.scores import Scores
 from audit.clustered import Spread, clustered_variance, few_shared, unseen
-from audit.results import About, Interval
+from audit.results import About, ScopedInterval
 from canaries.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ def auc(score: Floats, member: NDArray[np.bool_]) -> float:
     return float((ranks.sum() - inside * (inside + 1) / 2) / (inside * outside))
 
 
-def auc_interval(scores: Scores, confidence: float = 0.95, centre: bool = True) -> Interval:
+def auc_interval(scores: Scores, confidence: float = 0.95, centre: bool = True) -> ScopedInterval:
     """AUC with its interval; all NaN where one side is empty. References count: leave them out before.
 
     The limits are where |AUC - theta| = t sqrt(ratio V(theta)), with Hanley and McNeil's variance V at the hypothetical
@@ -72,13 +72,13 @@ def auc_interval(scores: Scores, confidence: float = 0.95, centre: bool = True) 
     scores = scores.centred() if centre else scores
     value, tail = auc(scores.score, scores.member), (1 - confidence) / 2
     if math.isnan(value):
-        return Interval(value, value, value)
+        return ScopedInterval(value, value, value)
     sides = scores.member, ~scores.member
     model = np.broadcast_to(np.arange(scores.models)[:, None], scores.score.shape)
     secrets = scores.secret_numbers
     counts = [len(np.unique(model[side])) for side in sides]
     if min(counts) == 1 < scores.models:
-        return Interval(value, 0.0, 1.0, of_these="models")
+        return ScopedInterval(value, 0.0, 1.0, of_these="models")
     these = few_shared(secrets)
     of_these: About
     if value in (0.0, 1.0):
@@ -96,7 +96,7 @@ def auc_interval(scores: Scores, confidence: float = 0.95, centre: bool = True) 
         allowance = max((share * unseen(count, confidence) for count, share in spread.differ), default=0.0)
         of_these = "models" if scores.models == 1 else "canaries" if these else ""
     low, high = auc_limits(np.array([value]), np.array([m]), np.array([n]), times)
-    return Interval(
+    return ScopedInterval(
         value,
         min(float(low[0]), value - allowance * max(0.0, value - 0.5)),
         max(float(high[0]), value + allowance * max(0.0, 0.5 - value)),

@@ -17,7 +17,7 @@ from audit.auc import auc_interval
 from audit.claim import Claim
 from audit.clustered import clustered_variance, few_shared, unseen
 from audit.design_effect import design_effect
-from audit.results import About, Extraction, Interval
+from audit.results import About, Extraction, Interval, ScopedInterval
 from audit.secret_bits import allowed_by
 
 
@@ -120,7 +120,7 @@ def clustered_mean(
     secrets: NDArray[np.int64],
     most: float,
     confidence: float = 0.95,
-) -> Interval:
+) -> ScopedInterval:
     """The mean of what pairs (model, secret) show, with Student's interval over models, held within [0, most].
 
     Models are the replicates (`clustered_variance`): t has one degree of freedom less than there are models, so two
@@ -149,7 +149,7 @@ def clustered_mean(
     """
     n = len(values)
     if n == 0:
-        return Interval(math.nan, 0.0, most)
+        return ScopedInterval(math.nan, 0.0, most)
     mean, count, these = float(values.mean()), len(np.unique(models)), few_shared(secrets)
     other, half = unseen(count if these else len(np.unique(secrets)), confidence), 0.0
     if n > 1:
@@ -160,7 +160,7 @@ def clustered_mean(
     high = max(mean + half, mean + (most - mean) * other)
     alike = count < 2 or (np.ptp(values) <= 1e-9 * most and not these)
     of_these: About = "models" if alike else "canaries" if these else ""
-    return Interval(mean, max(0.0, low), max(mean, min(most, high)), of_these=of_these)
+    return ScopedInterval(mean, max(0.0, low), max(mean, min(most, high)), of_these=of_these)
 
 
 def _trials(success: NDArray[np.bool_], cluster: NDArray[np.int64], confidence: float) -> float:
@@ -194,7 +194,7 @@ def _group(repetitions: int, scores: Scores, claim: Claim | None) -> Extraction:
         return float(np.asarray(scores.evidence[name], dtype=np.float64)[models, columns].mean())
 
     ranked = np.asarray(scores.evidence["exposure"], dtype=np.float64) if "exposure" in scores.evidence else None
-    looked = auc_interval(scores) if repetitions else Interval(math.nan, math.nan, math.nan)
+    looked = auc_interval(scores) if repetitions else ScopedInterval(math.nan, math.nan, math.nan)
     space = float(scores.space.max())
     bits = math.log2(space)
     one_guess = bool(repetitions) and "top_1" in scores.evidence  # Several draws are allowed more.

@@ -54,20 +54,22 @@ About = Literal["", "models", "canaries"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured value between the limits of a confidence interval.
-
-    Attributes:
-        value: what was measured.
-        low: the lower limit.
-        high: the upper limit.
-        of_these: "models" or "canaries" where the interval of an AUC (`audit.auc`) or of a mean exposure
-            (`metrics.clustered_mean`) is about these alone, and says nothing of others.
-    """
+    """A measured value between the limits of a confidence interval."""
 
     value: float
     low: float
     high: float
-    of_these: About = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class ScopedInterval(Interval):
+    """One that says what it is about: of an AUC (`audit.auc`) or of a mean exposure (`metrics.clustered_mean`).
+
+    Attributes:
+        of_these: "models" or "canaries" where it is about these alone, and says nothing of others.
+    """
+
+    of_these: About = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Extraction:
     exposure: float
     exposure_max: float
     auc: float | None
-    auc_interval: Interval | None = None
+    auc_interval: ScopedInterval | None = None
     top: tuple[tuple[int, Interval], ...] = ()
     exact: float = 1.0
     exposure_floor: float = math.nan
@@ -108,13 +110,13 @@ class Extraction:
     allowed: float | None = None
     models: int = 0
     effects: Mapping[str, DesignEffect] = field(default_factory=dict)
-    exposure_interval: Interval | None = None
+    exposure_interval: ScopedInterval | None = None
 
     def of_these_models(self, share: Interval) -> bool:
         """True where the interval of a share takes secrets for replicates, and does not say how models differ.
 
         So it is with one model, and where all pairs fared alike: how far models differ cannot be seen then. Intervals
-        of exposures and AUCs tell it themselves (`Interval.of_these`).
+        of exposures and AUCs tell it themselves (`ScopedInterval`).
         """
         return self.models < 2 or share.value in (0.0, 1.0)
 

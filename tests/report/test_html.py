@@ -13,7 +13,7 @@ import pytest
 from audit import plots
 from audit.formatting import confidence, lower, number, upper
 from audit.report import render, write_report
-from audit.results import Interval, Outcome, RunResult
+from audit.results import Interval, Outcome, RunResult, ScopedInterval
 
 VOID = {"meta", "img", "br", "source"}
 EVIL_TAG = "<script>alert"
@@ -122,7 +122,7 @@ def test_intervals_of_these_models_or_these_secrets_alone_are_marked(result: Run
     cell = result.cells[0]
     attack = next(attack for cell in result.cells for attack in cell.attacks if attack.extraction)
     for about, mark in (("models", "‡ "), ("canaries", "§ "), ("", "")):
-        exposure, auc = Interval(3.5, 1.25, 5.75, of_these=about), Interval(0.625, 0.375, 0.875, of_these=about)
+        exposure, auc = ScopedInterval(3.5, 1.25, 5.75, about), ScopedInterval(0.625, 0.375, 0.875, about)
         row = replace(attack.extraction[-1], models=5, rate=Interval(0.5, 0.25, 0.75), auc=0.625, auc_interval=auc)
         row = replace(row, exposure=3.5, exposure_interval=exposure)
         marked = replace(cell, attacks=(replace(attack, extraction=(row,)),))
