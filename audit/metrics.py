@@ -15,9 +15,9 @@ from scipy.stats import t as student
 from attacks.scores import Scores
 from audit.auc import auc_interval
 from audit.claim import Claim
-from audit.clustered import clustered_variance
+from audit.clustered import clustered_variance, few_shared, unseen
 from audit.design_effect import design_effect
-from audit.results import Extraction, Interval
+from audit.results import About, Extraction, Interval, ScopedInterval
 from audit.secret_bits import allowed_by
 
 
@@ -120,16 +120,25 @@ def clustered_mean(
     secrets: NDArray[np.int64],
     most: float,
     confidence: float = 0.95,
-) -> Interval:
+) -> ScopedInterval:
     """The mean of what pairs (model, secret) show, with Student's interval over models, held within [0, most].
 
     Models are the replicates (`clustered_variance`): t has one degree of freedom less than there are models, so two
-    tell next to nothing of others. Of one model the interval says how its secrets differ. It is approximate, and
-    somewhat narrow where values are skewed: where nearly all lie at one end, or few models have means of a long tail,
-    a 95% interval was simulated to cover 89% to 90%.
+    tell next to nothing of others. Of one model the interval says how its secrets differ.
 
-    Where all values are alike no variance can be seen. Each secret then counts once, Wilson's limit says what share of
-    secrets may be otherwise, and those may be anything in [0, most]; see `Extraction.of_these_models`.
+    Student's law knows nothing of values that the sample lacks. So each limit is no nearer to the mean than where it
+    would be if the largest share of secrets of which so many (each counted once) would show none (`unseen`) were at 0,
+    or at `most`. Without more assumptions less would not do: exposures that are those of chance but for a few secrets
+    that are wholly exposed look like chance until one of these is met.
+
+    `of_these` is "models" with one model, and where all values are alike, so that how models differ cannot be seen; and
+    "canaries" where secrets are `few_shared`: then models are counted in their place, and nothing is said of others.
+
+    Approximate. Simulated with exposures as chance has them but for a share of secrets that are wholly exposed, 95%
+    intervals covered 93% or more (1 to 20 models, 10 to 400 secrets, any share; 5 to 20 secrets that up to 100 models
+    share), and about 99% where there is no such share. They are too narrow where few models differ so much that most
+    hold no such secret, or nearly all do: of 3 to 10 models whose shares are of a beta law with mean 10% or 90% and a
+    standard deviation of 14%, 76% to 87% covered.
 
     Args:
         values: float64[pairs], each in [0, most].
@@ -140,16 +149,18 @@ def clustered_mean(
     """
     n = len(values)
     if n == 0:
-        return Interval(math.nan, 0.0, most)
-    mean = float(values.mean())
-    if np.ptp(values) == 0:
-        other = 1 - wilson(count := len(np.unique(secrets)), count, confidence).low
-        return Interval(mean, mean * (1 - other), max(mean, mean + (most - mean) * other))
-    moved = (values - mean) / n
-    alone = float(values.var(ddof=1)) / n
-    variance, freedom = clustered_variance(moved, alone, n - 1, models, len(np.unique(models)), secrets)
-    half = float(student.isf((1 - confidence) / 2, freedom)) * math.sqrt(variance)
-    return Interval(mean, max(0.0, mean - half), max(mean, min(most, mean + half)))
+        return ScopedInterval(math.nan, 0.0, most)
+    mean, count, these = float(values.mean()), len(np.unique(models)), few_shared(secrets)
+    other, half = unseen(count if these else len(np.unique(secrets)), confidence), 0.0
+    if n > 1:
+        moved, alone = (values - mean) / n, float(values.var(ddof=1)) / n
+        spread = clustered_variance(moved, alone, n - 1, models, count, secrets)
+        half = float(student.isf((1 - confidence) / 2, spread.freedom)) * math.sqrt(spread.variance)
+    low = min(mean - half, mean * (1 - other))
+    high = max(mean + half, mean + (most - mean) * other)
+    alike = count < 2 or (np.ptp(values) <= 1e-9 * most and not these)
+    of_these: About = "models" if alike else "canaries" if these else ""
+    return ScopedInterval(mean, max(0.0, low), max(mean, min(most, high)), of_these=of_these)
 
 
 def _trials(success: NDArray[np.bool_], cluster: NDArray[np.int64], confidence: float) -> float:
@@ -183,7 +194,7 @@ def _group(repetitions: int, scores: Scores, claim: Claim | None) -> Extraction:
         return float(np.asarray(scores.evidence[name], dtype=np.float64)[models, columns].mean())
 
     ranked = np.asarray(scores.evidence["exposure"], dtype=np.float64) if "exposure" in scores.evidence else None
-    looked = auc_interval(scores) if repetitions else Interval(math.nan, math.nan, math.nan)
+    looked = auc_interval(scores) if repetitions else ScopedInterval(math.nan, math.nan, math.nan)
     space = float(scores.space.max())
     bits = math.log2(space)
     one_guess = bool(repetitions) and "top_1" in scores.evidence  # Several draws are allowed more.

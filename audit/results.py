@@ -6,7 +6,7 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from attacks.scores import Scores
 from audit.bounds import Bound
@@ -49,6 +49,9 @@ class Verdict:
         return f"{self.outcome}: {self.reason}"
 
 
+About = Literal["", "models", "canaries"]
+
+
 @dataclass(frozen=True)
 class Interval:
     """A measured value between the limits of a confidence interval."""
@@ -56,6 +59,17 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class ScopedInterval(Interval):
+    """One that says what it is about: of an AUC (`audit.auc`) or of a mean exposure (`metrics.clustered_mean`).
+
+    Attributes:
+        of_these: "models" or "canaries" where it is about these alone, and says nothing of others.
+    """
+
+    of_these: About = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,7 @@ class Extraction:
     exposure: float
     exposure_max: float
     auc: float | None
-    auc_interval: Interval | None = None
+    auc_interval: ScopedInterval | None = None
     top: tuple[tuple[int, Interval], ...] = ()
     exact: float = 1.0
     exposure_floor: float = math.nan
@@ -96,19 +110,15 @@ class Extraction:
     allowed: float | None = None
     models: int = 0
     effects: Mapping[str, DesignEffect] = field(default_factory=dict)
-    exposure_interval: Interval | None = None
+    exposure_interval: ScopedInterval | None = None
 
     def of_these_models(self, share: Interval) -> bool:
-        """True where the interval of a share or AUC takes secrets for replicates, and does not say how models differ.
+        """True where the interval of a share takes secrets for replicates, and does not say how models differ.
 
-        So it is with one model, and where all pairs fared alike: how far models differ cannot be seen then.
+        So it is with one model, and where all pairs fared alike: how far models differ cannot be seen then. Intervals
+        of exposures and AUCs tell it themselves (`ScopedInterval`).
         """
         return self.models < 2 or share.value in (0.0, 1.0)
-
-    @property
-    def exposure_of_these_models(self) -> bool:
-        """The same of the interval of the mean exposure: with one model, or all exposures at their least or most."""
-        return self.models < 2 or self.exposure == 0 or math.isclose(self.exposure, self.exposure_max)
 
 
 @dataclass(frozen=True)
@@ -180,12 +190,14 @@ class AttackResult:
         extraction: by repetition count, for attacks that extract.
         claim_test: the cell's claim held against these scores, its p-value adjusted for all such tests and all bounds
             of the run; None for a control or where no test fits.
-        could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it.
+        could_refute: whether the claim's test of a perfect attack's scores, paid for alike, would have refuted it; its
+            guesses count as perfect only where those of the positive control prove something.
         visible: whether a perfect attack's scores of as many models and canaries would have a `seen_p` that is small
             enough for a positive control.
         tpr_at: by false positive rate, the true positive rate with a 95% bootstrap interval over models.
         risks: the records most at risk, the worst first; empty with few models, or where whole models were randomised.
-        chance_p: by what an attack says of secrets, the p-value of "never-inserted ones fare as chance allows".
+        chance_p: by what an attack says of secrets, the p-value of "those that a model never had fare as chance
+            allows", of secrets never inserted and, apart, of those that the coin left out.
         unproven: the estimators that look at what the attack says of secrets, not at its scores, and prove nothing.
         held_out: where `scores` were calibrated on each other's coins, those that were not (`attacks.cross_model`).
     """

@@ -86,7 +86,7 @@ def renyi_success(kappa: float, divergence: Floats, orders: Floats = ORDERS) -> 
     Mironov, Sablayrolles (2022), "Defending against Reconstruction Attacks with Renyi Differential Privacy", Theorem 2.
 
     >>> round(renyi_success(2**-20, gaussian_divergence(mu_of(4, 1e-5))), 7)
-    8.14e-05
+    8.11e-05
     """
     _check(kappa)
     exponents = (orders - 1) / orders * (math.log(kappa) + divergence)
@@ -180,13 +180,16 @@ def required_bits(success: Callable[[float], float], probability: float = 0.01, 
 def allowed_by(claim: Claim, copies: int = 1) -> Callable[[float], float]:
     """Kappa -> the largest success that a claim allows for a secret in `copies` records.
 
-    By the whole trade-off curve where the mechanism is claimed (several copies by `group_curve`; where records are
-    replaced, by repeating the curve of one, which is higher), by epsilon and delta alone otherwise.
+    By the whole trade-off curve where the mechanism is claimed: several copies by `group_curve`, or by the Renyi bound
+    where that is the smaller, for over very many steps the curve is rough; where records are replaced, by repeating the
+    curve of one, which is higher. By epsilon and delta alone otherwise.
     """
     if claim.has_curve and claim.mechanism is not None:
-        added = claim.adjacency == ADD_OR_REMOVE_ONE
-        curve = group_curve(claim.mechanism, copies) if added else curve_of(claim.mechanism, copies, claim.adjacency)
-        return lambda kappa: curve_success(kappa, curve)
+        if claim.adjacency != ADD_OR_REMOVE_ONE:
+            repeated = curve_of(claim.mechanism, copies, claim.adjacency)
+            return lambda kappa: curve_success(kappa, repeated)
+        curve, divergence = group_curve(claim.mechanism, copies), divergence_of(claim.mechanism, copies)
+        return lambda kappa: min(curve_success(kappa, curve), renyi_success(kappa, divergence))
     return lambda kappa: epsilon_delta_success(kappa, claim.epsilon, claim.delta, copies)
 
 

@@ -18,10 +18,13 @@ from audit import plots
 from audit.auc import auc_interval
 from audit.programs import run_program
 from audit.report.publish import rates_frame
-from audit.results import AttackResult, CellResult, Extraction, Interval, RunResult
+from audit.results import About, AttackResult, CellResult, Extraction, Interval, RunResult
 from audit.runs import load_result
 
 FIGURES = {"extraction": plots.extraction, "secrets": plots.secrets, "bits": plots.bits, "utility": plots.utility}
+
+REPLICATES = {"": "models", "models": "secrets", "canaries": "models alone"}
+"""By what an interval is about alone, what it takes for replicates."""
 
 
 def table(result: RunResult) -> pd.DataFrame:
@@ -49,27 +52,27 @@ def _row(cell: CellResult, attack: AttackResult, found: Extraction, others: list
         "counted": round(found.exact, 3),
     }
     if found.exposure_interval:
-        row |= _interval("exposure", found.exposure_interval, found.exposure_of_these_models, places=2)
+        row |= _interval("exposure", found.exposure_interval, found.exposure_interval.of_these, places=2)
     for label, share in (("greedy", found.rate), *((f"top_{k}", share) for k, share in found.top)):
-        row |= _interval(label, share, found.of_these_models(share))
+        row |= _interval(label, share, "models" if found.of_these_models(share) else "")
     row["allowed"] = found.allowed
     if found.repetitions and found.auc_interval:
-        row |= _interval("auc", found.auc_interval, found.of_these_models(found.auc_interval))
+        row |= _interval("auc", found.auc_interval, found.auc_interval.of_these)
         for other in others:
             scores = other.scores.select(~other.scores.reference & (other.scores.repetitions == found.repetitions))
             area = auc_interval(scores)
-            row |= _interval(f"auc_{other.attack}", area, found.of_these_models(area))
+            row |= _interval(f"auc_{other.attack}", area, area.of_these)
     for name, value in cell.utility.items():
         row[name] = round(value.value, 4)
     return row
 
 
-def _interval(name: str, found: Interval, of_these_models: bool, places: int = 4) -> dict[str, object]:
+def _interval(name: str, found: Interval, of_these: About, places: int = 4) -> dict[str, object]:
     return {
         name: round(found.value, places),
         f"{name}_low": round(found.low, places),
         f"{name}_high": round(found.high, places),
-        f"{name}_replicates": "secrets" if of_these_models else "models",
+        f"{name}_replicates": REPLICATES[of_these],
     }
 
 

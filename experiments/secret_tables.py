@@ -24,6 +24,7 @@ RATES = re.compile(r"(?<=<!-- rates: )(\w+) (\w+)( -->\n)(?:\|.*\n)*")
 LOSS, UNIGRAM = "test loss (nats per character)", "unigram loss (nats per character)"
 NO_BETTER = "¶"
 ALIKE = "‡"
+MARKS = {"models": "", "secrets": ALIKE, "models alone": "§"}
 
 
 def refresh(page: str, results: Path) -> str:
@@ -113,9 +114,9 @@ def _auc(row: pd.Series) -> str:
 
 
 def _limits(row: pd.Series, name: str, places: int) -> str:
-    """The interval; marked where models are all alike."""
-    alike = ALIKE if row[f"{name}_replicates"] == "secrets" else ""
-    return f"[{row[f'{name}_low']:.{places}f}, {row[f'{name}_high']:.{places}f}]{alike}"
+    """The interval; marked where it is about these models, or these secrets, alone."""
+    mark = MARKS[row[f"{name}_replicates"]]
+    return f"[{row[f'{name}_low']:.{places}f}, {row[f'{name}_high']:.{places}f}]{mark}"
 
 
 def main() -> None:

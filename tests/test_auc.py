@@ -103,3 +103,62 @@ def test_the_interval_is_wider_for_more_confidence_and_says_nothing_of_one_side(
     assert math.isnan(auc_interval(one_side).value)
     with pytest.raises(InputError, match=r"confidence in \(0, 1\), got 1"):
         auc_interval(scores, 1)
+
+
+def arms(models, inside, level, canaries=40, seed=0):
+    """Members and non-members alike, whole models randomised, and levels that differ between models."""
+    rng = np.random.default_rng(seed)
+    member = np.broadcast_to((np.arange(models) < inside)[:, None], (models, canaries))
+    return Scores.from_matrix(
+        rng.normal(size=(models, canaries)) + level * rng.normal(size=(models, 1)), member, "model"
+    )
+
+
+@pytest.mark.parametrize(("models", "inside"), [(2, 1), (3, 1), (3, 2), (10, 1), (5, 4)])
+def test_one_model_on_a_side_tells_nothing_and_is_marked(models, inside):
+    for level in (0.0, 1.0, 50.0):  # at 50 the AUC is 0 or 1 with some of them
+        found = auc_interval(arms(models, inside, level))
+        assert (found.low, found.high, found.of_these) == (0.0, 1.0, "models")
+
+
+def test_an_auc_of_one_of_whole_models_counts_models_not_secrets():
+    for models, low in ((4, 0.4), (10, 0.7), (60, 0.9)):
+        scores = arms(models, models // 2, 0.0)
+        found = auc_interval(Scores(**{**vars(scores), "score": scores.member.astype(float)}))
+        assert (found.value, found.of_these) == (1.0, "models")
+        assert low - 0.1 < found.low < low + 0.1
+
+
+def test_of_one_to_four_shared_canaries_the_interval_is_of_these():
+    """The question is the same of two canaries as of one, and the answer says which it is."""
+    rng, widths = np.random.default_rng(3), []
+    shift = np.array([0.2, 1.8, 1.0, 0.5, 1.5])
+    for canaries in (1, 2, 4, 5):
+        member = rng.random((500, canaries)) < 0.5
+        found = auc_interval(
+            Scores.from_matrix(rng.normal(size=member.shape) + member * shift[:canaries], member, "canary")
+        )
+        assert found.of_these == ("canaries" if canaries < 5 else "")
+        widths.append(found.high - found.low)
+    assert max(widths[:3]) < 0.12
+    assert widths[3] > 0.25
+    alone = Scores.from_matrix(rng.normal(size=(1, 4)), np.array([[True, False, True, False]]), "canary")
+    assert auc_interval(alone).of_these == "models"
+    perfect = auc_interval(Scores.from_arms(np.ones(30), np.zeros(30)))
+    assert (perfect.value, perfect.of_these) == (1.0, "canaries")
+
+
+def test_near_one_models_that_differ_widen_it_towards_chance():
+    """As some of them may be at 1/2: a share that five would miss, times what of their differences is not chance."""
+    rng = np.random.default_rng(0)
+    member = rng.random((5, 40)) < 0.5
+
+    def interval(shifts):
+        scores = Scores.from_matrix(noise + member * np.array(shifts)[:, None], member, "canary")
+        return auc_interval(Scores(**{**vars(scores), "secret_set": np.arange(5)}))
+
+    noise = rng.normal(size=(5, 40))
+    alike, differ = interval([4.0] * 5), interval([9.0, 9.0, 9.0, 9.0, 2.5])
+    assert 0.99 < alike.value < differ.value < 1
+    assert alike.low > 0.94
+    assert 0.75 < differ.low < 0.9

@@ -9,6 +9,7 @@ from scipy.stats import binom, binomtest, kstest
 from scipy.stats import t as student
 
 from attacks.scores import Scores
+from audit.clustered import unseen
 from audit.metrics import association_p_value, clustered_mean, extraction, wilson
 
 FALSE_ALARM = 1e-4
@@ -111,7 +112,7 @@ def test_extraction_by_repetitions():
     # Columns 4 and 5 are references: model means 3 and 3, and what two secrets in two models show is more.
     assert never.exposure_interval.value == never.exposure
     assert (never.exposure_interval.low, never.exposure_interval.high) == (0.0, 10.0)
-    assert not never.exposure_of_these_models
+    assert never.exposure_interval.of_these == "canaries"  # two secrets tell nothing of others
     assert never.auc is None
     assert 0 <= four.auc <= 1
 
@@ -134,21 +135,59 @@ def test_a_mean_s_interval_is_student_s_over_models():
 
 def test_a_mean_s_interval_allows_for_secrets_within_models_that_look_alike():
     values, models = np.tile([1.0, 3.0, 8.0], 5), np.repeat(np.arange(5), 3)  # equal means of models
-    found = clustered_mean(values, models, np.arange(15), 20.0)
+    found = clustered_mean(values, models, np.arange(15), 9.0)
     half = student.isf(0.025, 4) * values.std(ddof=1) / math.sqrt(15)
     assert (found.low, found.high) == pytest.approx((4 - half, 4 + half))
-    shared = clustered_mean(values, models, np.tile(np.arange(3), 5), 20.0)  # three secrets alone, which differ
-    between = np.std([1, 3, 8], ddof=1) / math.sqrt(3)
-    assert shared.high - shared.value > student.isf(0.025, 4) * between
+
+
+def test_a_mean_s_interval_allows_for_shared_secrets_that_differ():
+    values, models = np.tile(np.arange(1.0, 7.0), 5), np.repeat(np.arange(5), 6)
+    found = clustered_mean(values, models, np.tile(np.arange(6), 5), 7.0)
+    between = np.std(np.arange(1, 7), ddof=1) / math.sqrt(6)
+    assert found.high - found.value > student.isf(0.025, 5) * between
+    assert found.of_these == ""
+
+
+def test_the_mean_of_one_to_four_shared_secrets_is_of_these():
+    """As many models tell it as well of two as of one, and it says that it speaks of no other secrets."""
+    rng = np.random.default_rng(0)
+    luck, models = np.array([3.0, 9.0, 9.0, 3.0, 1.0]), 200
+    widths = []
+    for shared in (1, 2, 3, 4, 5):
+        values = np.clip(luck[:shared] + rng.normal(size=(models, shared)), 0, 20)
+        row, column = np.indices(values.shape).reshape(2, -1)
+        found = clustered_mean(values.ravel(), row, column, 20.0)
+        assert found.of_these == ("canaries" if shared < 5 else "")
+        assert found.low < luck[:shared].mean() < found.high
+        widths.append(found.high - found.low)
+    assert max(widths[:4]) < 0.7 < 5 < widths[4]
+
+
+def test_a_mean_s_limits_allow_for_values_that_were_not_seen():
+    """For 5% of secrets of which 58 would show none with probability 5%; the more there are, the less."""
+    values, models = np.tile([1.0, 2.0], 29), np.repeat(np.arange(2), 29)
+    found = clustered_mean(values, np.zeros(58, dtype=int), np.arange(58), 21.5)
+    assert unseen(58, 0.95) == pytest.approx(0.0503, abs=1e-4)
+    assert (found.value, found.high) == pytest.approx((1.5, 1.5 + 20 * unseen(58, 0.95)))
+    assert found.of_these == "models"
+    assert clustered_mean(values, models, np.arange(58), 21.5).of_these == ""
+
+
+def test_a_mean_s_interval_does_not_jump_where_values_become_alike():
+    models, secrets = np.array([0, 0, 1, 1]), np.arange(4)
+    alike = clustered_mean(np.full(4, 3.0), models, secrets, 20.0)
+    nearly = clustered_mean(np.array([3, 3, 3, 3 + 1e-9]), models, secrets, 20.0)
+    assert (nearly.low, nearly.high) == pytest.approx((alike.low, alike.high), abs=1e-6)
+    assert alike.high - alike.low > 10
 
 
 def test_the_mean_of_equal_values_has_limits_all_the_same():
     models = np.repeat(np.arange(4), 5)
     found = clustered_mean(np.full(20, 8.0), models, np.arange(20), 8.0)
-    assert (found.value, found.high) == (8.0, 8.0)
-    assert found.low == pytest.approx(8 * wilson(20, 20).low)
+    assert (found.value, found.high, found.of_these) == (8.0, 8.0, "models")
+    assert found.low == pytest.approx(8 * 0.05 ** (1 / 20))
     middle = clustered_mean(np.full(20, 2.0), models, np.tile(np.arange(5), 4), 8.0)
-    assert (middle.low, middle.high) == pytest.approx((2 * wilson(5, 5).low, 2 + 6 * (1 - wilson(5, 5).low)))
+    assert (middle.low, middle.high) == pytest.approx((2 * 0.05**0.2, 2 + 6 * (1 - 0.05**0.2)))
     nothing = clustered_mean(np.zeros(0), models[:0], models[:0], 8.0)
     assert math.isnan(nothing.value)
     assert (nothing.low, nothing.high) == (0.0, 8.0)

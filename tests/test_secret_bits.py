@@ -143,6 +143,17 @@ def test_bounds_of_a_pipeline_agree_with_its_claim() -> None:
     assert gaussian["trade-off curve"](2**-20) <= gaussian["Renyi"](2**-20)
 
 
+def test_over_very_many_steps_a_claim_allows_no_more_than_the_renyi_bound():
+    """There the curve of several copies is rough, and lies above it at small false positive rates."""
+    mechanism = DPSGD(0.01, 3_000_000, 100.0)
+    allowed = allowed_by(Claim(9.0, 1e-5, mechanism=mechanism), 3)
+    curve, divergence = group_curve(mechanism, 3), divergence_of(mechanism, 3)
+    for kappa, above in ((1e-3, 1.07), (1e-6, 1.24)):
+        assert curve_success(kappa, curve) > above * renyi_success(kappa, divergence)
+        assert kappa < allowed(kappa) == renyi_success(kappa, divergence)
+    assert allowed(0.1) == curve_success(0.1, curve) < renyi_success(0.1, divergence)
+
+
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(InputError, match=r"kappa in \(0, 1\], got 0"):
         gaussian_success(0, 1)

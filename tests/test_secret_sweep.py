@@ -127,7 +127,7 @@ def test_figures_of_secrets_draw_the_runs_own_numbers(result: RunResult, tmp_pat
         assert allowed(2**-value) <= 0.01 < allowed(2 ** -(value - 0.01)) * 1.02
     assert len(lengths) == 2
     (drawn,) = [line for line in lengths[0].lines if str(line.get_label()).startswith("ε = 4")]
-    np.testing.assert_allclose(drawn.get_xdata(), np.log2([10, 1000]))
+    np.testing.assert_allclose(drawn.get_xdata(), np.log2([10, 1000]), atol=0.06)  # beside the control's
     assert UNIGRAM in {line.get_label() for line in utility.axes[0].lines}
     assert needed.get_yscale() == "log"
     renyi, claim = (next(x for x in lengths[0].lines if x.get_label() == name) for name in ("_renyi", "_allowed"))

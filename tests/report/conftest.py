@@ -13,7 +13,17 @@ from attacks.scores import Scores
 from audit.bounds import ADD_OR_REMOVE_ONE, Bound
 from audit.claim import Claim
 from audit.report import render
-from audit.results import AttackResult, CellResult, Extraction, Interval, Outcome, RecordRisk, RunResult, Verdict
+from audit.results import (
+    AttackResult,
+    CellResult,
+    Extraction,
+    Interval,
+    Outcome,
+    RecordRisk,
+    RunResult,
+    ScopedInterval,
+    Verdict,
+)
 
 EPSILONS = (1.0, 2.0, 4.0, 8.0, math.inf)
 MU = {1.0: 0.25, 2.0: 0.45, 4.0: 0.8, 8.0: 1.4, math.inf: 5.0}
@@ -91,8 +101,8 @@ def make_extraction(cell: int) -> AttackResult:
             exposure=EXPOSURE[count][cell],
             exposure_max=math.log2(1e8),
             auc=AUC[count][cell] if count else None,
-            auc_interval=Interval(AUC[count][cell], AUC[count][cell] - 0.12, 1.0) if count else None,
-            exposure_interval=Interval(
+            auc_interval=ScopedInterval(AUC[count][cell], AUC[count][cell] - 0.12, 1.0) if count else None,
+            exposure_interval=ScopedInterval(
                 EXPOSURE[count][cell], EXPOSURE[count][cell] - 0.7, EXPOSURE[count][cell] + 0.05
             ),
         )

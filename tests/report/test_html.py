@@ -13,7 +13,7 @@ import pytest
 from audit import plots
 from audit.formatting import confidence, lower, number, upper
 from audit.report import render, write_report
-from audit.results import Outcome, RunResult
+from audit.results import Interval, Outcome, RunResult, ScopedInterval
 
 VOID = {"meta", "img", "br", "source"}
 EVIL_TAG = "<script>alert"
@@ -111,13 +111,26 @@ def test_rates_exposures_and_aucs_of_secrets_have_their_intervals(result: RunRes
     rows = [row for cell in result.cells for attack in cell.attacks for row in attack.extraction]
     assert rows
     for row in rows:
-        alike = " ‡" if row.exposure_of_these_models else ""
         interval = row.exposure_interval
-        assert f"{number(row.exposure)} ({number(interval.low)}–{number(interval.high)}){alike} of 26.6 bits" in text
+        assert f"{number(row.exposure)} ({number(interval.low)}–{number(interval.high)}) of 26.6 bits" in text
         if row.auc_interval:
-            alike = " ‡" if row.of_these_models(row.auc_interval) else ""
             low, high = number(row.auc_interval.low), number(row.auc_interval.high)
-            assert f"AUC {number(row.auc)} ({low}–{high}){alike}" in text
+            assert f"AUC {number(row.auc)} ({low}–{high})" in text
+
+
+def test_intervals_of_these_models_or_these_secrets_alone_are_marked(result: RunResult, without_plots: None):
+    cell = result.cells[0]
+    attack = next(attack for cell in result.cells for attack in cell.attacks if attack.extraction)
+    for about, mark in (("models", "‡ "), ("canaries", "§ "), ("", "")):
+        exposure, auc = ScopedInterval(3.5, 1.25, 5.75, about), ScopedInterval(0.625, 0.375, 0.875, about)
+        row = replace(attack.extraction[-1], models=5, rate=Interval(0.5, 0.25, 0.75), auc=0.625, auc_interval=auc)
+        row = replace(row, exposure=3.5, exposure_interval=exposure)
+        marked = replace(cell, attacks=(replace(attack, extraction=(row,)),))
+        text = Page(render(replace(result, cells=(marked,)))).text
+        assert f"3.50 (1.25–5.75) {mark}of 26.6 bits" in text
+        assert f"AUC 0.625 (0.375–0.875) {mark}" in text
+        assert text.count("‡") == (3 if about == "models" else 1)  # once in the note
+        assert text.count("§") == (3 if about == "canaries" else 1)
 
 
 def test_whole_secrets_and_their_negative_control_are_labelled(result: RunResult, without_plots: None):
