@@ -9,6 +9,7 @@ import platform
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -192,7 +193,9 @@ def _run(blocks: list[Block], run: RunDirectory, jobs: int, backend: str, progre
         for block in blocks:
             progress.advance(*run_block(block, run))
         return
-    with joblib.parallel_config(backend=backend, n_jobs=jobs):
+    with joblib.parallel_config(backend=backend, n_jobs=jobs), warnings.catch_warnings():
+        # Workers keep freed memory; where psutil is installed, joblib takes that for a leak and replaces them.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
         results = joblib.Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)(
             joblib.delayed(run_block)(block, run) for block in blocks
         )
