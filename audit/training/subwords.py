@@ -41,6 +41,12 @@ class Subwords:
     def __len__(self) -> int:
         return self._size
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Subwords) and self.tokenizer.to_str() == other.tokenizer.to_str()
+
+    def __hash__(self) -> int:
+        return hash(self._size)
+
     def ids(self, text: str) -> list[int]:
         """The tokens of one text, PAD excluded, from 1.
 
@@ -183,7 +189,8 @@ def parts(path: Path) -> list[Path]:
 
 def stamp(path: Path) -> tuple[object, ...]:
     """Changes when the file, or one in the folder, is replaced or written to."""
-    return tuple((each.name, (found := each.stat()).st_mtime_ns, found.st_size) for each in parts(path))
+    found = [(each.name, each.stat()) for each in parts(path)]
+    return tuple((name, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns) for name, now in found)
 
 
 def _file(path: str) -> Path:

@@ -129,6 +129,17 @@ def test_another_model_in_the_same_place_is_another_model(model, tmp_path):
     assert abs(before[1] - after[1]).min() > 0.1
 
 
+def test_a_model_that_looks_ahead_is_refused(tmp_path):
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.BertConfig(vocab_size=41, bos_token_id=39, initializer_range=0.3, **size)
+    model = LoRA(
+        path=save(tmp_path, transformers.BertLMHeadModel(config)), layers=0, length=8, target_modules=("query",)
+    )
+    with pytest.raises(InputError, match="BertLMHeadModel of .* to read texts from left to right; it does not"):
+        Opacus(model=model).check(TEXTS, SECRETS)
+
+
 @pytest.mark.parametrize("trainer", [Opacus(steps=2), NonPrivate(steps=2), Ensemble(steps=2)], ids=lambda t: t.name)
 def test_dropout_is_turned_off(trainer, tmp_path):
     torch.manual_seed(0)

@@ -143,6 +143,15 @@ def test_a_tokeniser_is_read_again_when_its_file_changes(tmp_path: Path) -> None
     assert len(after.ids(" 1000")) < len(before.ids(" 1000")) == 5
 
 
+def test_equal_tokenisers_are_equal(tmp_path: Path) -> None:
+    one, other = (
+        Subwords(tokenizers.Tokenizer.from_file(make(tmp_path / name)), name) for name in ("a.json", "b.json")
+    )
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != Subwords(tokenizers.Tokenizer.from_file(make(tmp_path / "c.json", single_digits=False)), "c")
+
+
 def test_gaps_between_ids_count() -> None:
     gaps = Subwords(tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 7}, [])), "made")
     assert len(gaps) == 8
