@@ -49,10 +49,11 @@ def auc_interval(scores: Scores, confidence: float = 0.95, centre: bool = True) 
     What an interval does not speak of is in its `of_these`:
 
     - "models": of one model, and at an AUC of 0 or 1, how models differ cannot be seen. Then each secret counts once,
-      or each model if there are more of them or each is all members or none; t is the normal law's. Where all members
-      or all non-members are of one model of several, nothing can be said: the limits are 0 and 1, and marked as well.
+      or models are counted instead, where there are more of them or where a model has all canaries or none; t is the
+      normal law's. Where all members or all non-members are of one model of several, nothing can be said: the limits
+      are 0 and 1, and marked as well.
     - "canaries": of canaries that are `few_shared` (1 to 4, each in several models) others cannot be inferred: models
-      alone are replicates.
+      alone are replicates, at an AUC of 0 or 1 too.
 
     Approximate, and wide where few models are alike. It stays too narrow where few models differ much and most AUCs are
     near 1. In simulations with normal scores of spread 1 and members 4 above on average, by 2 more or less from model

@@ -95,7 +95,7 @@ def clustered_rate(
 
     Where the pairs are all alike no variance can be estimated: each secret then counts once, however many models hold
     it, and what one model's secrets have in common is not allowed for; nor is it with one model. See
-    `Extraction.of_these_models`.
+    `Extraction.of_these_models`. Of a single secret that models share, the interval is about that secret.
 
     Args:
         success: bool[pairs].

@@ -137,7 +137,7 @@ def judge(
     if not able:
         return verdict(Outcome.INCONCLUSIVE, "No attack saw the canaries even without noise (positive control).")
     sighted = [(bound, attack.attack) for attack in able for bound in controls.counted(attack)]
-    left_out = _left_out(attacks, controls)
+    left_out = _not_counted(attacks, controls)
     if left_out and not sighted and not any(attack.could_refute for attack in able):
         return verdict(Outcome.INCONCLUSIVE, f"Epsilon is at least {shown(lower)}. {left_out}")
     carrier = max(sighted, key=lambda pair: pair[0].ceiling, default=None)
@@ -205,7 +205,7 @@ def _gaps(done: int, planned: int, wanted: int, unreferenced: bool, uncontrolled
         yield "There was no positive control: whether these attacks could see anything is unknown."
 
 
-def _left_out(attacks: Sequence[AttackResult], controls: Controls) -> str:
+def _not_counted(attacks: Sequence[AttackResult], controls: Controls) -> str:
     """Which bounds do not count because they are blind, as a sentence; empty if none is."""
     names = sorted({(a.attack, b.estimator) for a in attacks for b in a.bounds} & controls.blind)
     said = ", ".join(f"{estimator} of attack {attack}" for attack, estimator in names)

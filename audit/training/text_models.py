@@ -74,7 +74,7 @@ class TextModel(Architecture):
 
 @dataclass(frozen=True)
 class CharacterModel(TextModel):
-    """An autoregressive model over characters, bytes or the byte pairs of a tokeniser.
+    """An autoregressive model over characters, bytes or the tokens of a tokeniser.
 
     Attributes:
         length: the longest record in tokens, and the divisor of its loss.
