@@ -136,7 +136,7 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path):
     model = LoRA(
         path=save(tmp_path, transformers.BertLMHeadModel(config)), layers=0, length=8, target_modules=("query",)
     )
-    with pytest.raises(InputError, match="BertLMHeadModel of .* to read texts from left to right; it does not"):
+    with pytest.raises(InputError, match=r"BertLMHeadModel of .* to read texts from left to right; it does not"):
         Opacus(model=model).check(TEXTS, SECRETS)
 
 
