@@ -23,7 +23,7 @@ from audit.estimators.calibrated_loss_curve import CalibratedLossCurve
 from audit.estimators.independent import needs_one_canary
 from audit.evidence_control import evidence_p_values, guesses_prove, unproven
 from audit.formatting import confidence as shown_confidence
-from audit.formatting import lower
+from audit.formatting import lower, upper
 from audit.mechanism import DPSGD
 from audit.metrics import association_p_value
 from audit.pld import pld_epsilon
@@ -70,11 +70,11 @@ class ScoreAudit:
         for bound in self.bounds:
             mark = f" (only if {bound.assumptions[-1]}; no verdict rests on it)" if bound.parametric else ""
             lines.append(
-                f"epsilon >= {bound.epsilon:.4g} at delta {bound.delta:g}, confidence {bound.confidence:g}: "
-                f"{bound.estimator}{mark}; a perfect attack could have shown {bound.ceiling:.4g} at most"
+                f"epsilon >= {lower(bound.epsilon)} at delta {bound.delta:g}, confidence {bound.confidence:g}: "
+                f"{bound.estimator}{mark}; a perfect attack could have shown {upper(bound.ceiling)} at most"
             )
             if bound.whole is not None:
-                lines[-1] += f"; of a whole secret, all its records at once, epsilon >= {bound.whole:.4g}"
+                lines[-1] += f"; of a whole secret, all its records at once, epsilon >= {lower(bound.whole)}"
         headline = self.bounds[0]
         lines += [self.chosen_because, "assumes: " + "; ".join(headline.assumptions)]
         if headline.corrected_for:

@@ -183,5 +183,5 @@ def model_digest(path: str) -> str:
 def _existing(path: str) -> Path:
     file = Path(path).expanduser()
     if not path or not file.exists():
-        raise InputError(f"Expected the path of a GGUF file or of a model's folder, got '{path}', which is not there.")
+        raise InputError(f"Expected `path`, a GGUF file or a model's folder, got '{path}', which is not there.")
     return file

@@ -14,6 +14,7 @@ from attacks.scores import Scores
 from audit.bounds import Bound
 from audit.estimators import ClopperPearson, ExposureRank, Reconstruction, SecretGuess
 from audit.estimators.from_secrets import FromSecrets
+from audit.formatting import lower
 from audit.score_audit import audit_scores
 
 K = 10**6
@@ -75,6 +76,6 @@ def test_both_are_printed_and_labelled() -> None:
     scores = replace(scores, member=np.tile(member, (12, 1)))
     audit = audit_scores(scores, 1e-5, 0.95, SecretGuess(), None, 0)
     bound: Bound = audit.bounds[0]
-    assert f"epsilon >= {bound.epsilon:.4g} at delta 1e-05" in audit.text()
-    assert f"of a whole secret, all its records at once, epsilon >= {bound.whole:.4g}" in audit.text()
+    assert f"epsilon >= {lower(bound.epsilon)} at delta 1e-05" in audit.text()
+    assert f"of a whole secret, all its records at once, epsilon >= {lower(bound.whole)}" in audit.text()
     assert audit.document()["whole"] == bound.whole

@@ -178,5 +178,5 @@ def test_what_does_not_fit_is_refused_before_training(model, tmp_path):
         Opacus(model=replace(model, length=5)).check(TEXTS, SECRETS)
     with pytest.raises(InputError, match="learns from text records"):
         model.tensors(ArrayRecords(np.zeros((1, 2)), [0], 1))
-    with pytest.raises(InputError, match="the path of a GGUF file or of a model's folder, got ''"):
+    with pytest.raises(InputError, match="a GGUF file or a model's folder, got ''"):
         Opacus(model=LoRA()).check(TEXTS, SECRETS)
